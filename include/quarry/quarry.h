@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * Quarry: a memory allocator for multithreaded servers on Linux.
+ *
+ * Every function may be called by any thread at any time, before any constructor has run and after the last
+ * destructor, in a fork child, and while other threads are inside Quarry; none may be called from a signal handler.
+ * Sizes are bytes. Where nothing else is said, memory is aligned to 16 bytes, a size of 0 yields a unique pointer,
+ * a request of PTRDIFF_MAX or more fails, and failure is NULL with errno ENOMEM. Freeing keeps errno.
+ *
+ * Blocks are cut from pools and pools from arenas, as in CPython's obmalloc; an arena lies on one NUMA node.
+ */
+#ifndef QUARRY_H
+#define QUARRY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define QUARRY_VERSION_MAJOR 0
+#define QUARRY_VERSION_MINOR 1
+#define QUARRY_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define QUARRY_API __attribute__((visibility("default")))
+#define QUARRY_MALLOC __attribute__((malloc, warn_unused_result))
+#define QUARRY_SIZE(...) __attribute__((alloc_size(__VA_ARGS__)))
+#define QUARRY_ALIGN(n) __attribute__((alloc_align(n)))
+#else
+#define QUARRY_API
+#define QUARRY_MALLOC
+#define QUARRY_SIZE(...)
+#define QUARRY_ALIGN(n)
+#endif
+
+/* --- the C library's calls, with the C library's contracts --------------------------------------------------- */
+
+/**
+ * Allocate nbytes.
+ *
+ * Returns    memory of at least nbytes, contents unspecified; NULL with ENOMEM
+ * Cost       no lock and no atomic read-modify-write while the thread's cache holds a block of the size class
+ */
+QUARRY_API void *quarry_malloc(size_t nbytes) QUARRY_MALLOC QUARRY_SIZE(1);
+
+/** Free a block of any of the allocating calls; NULL is allowed. errno is kept. A block is freed by any thread. */
+QUARRY_API void quarry_free(void *ptr);
+
+/** Allocate count * size bytes, all zero. NULL with ENOMEM also when the product overflows. */
+QUARRY_API void *quarry_calloc(size_t count, size_t size) QUARRY_MALLOC QUARRY_SIZE(1, 2);
+
+/**
+ * Change the size of a block, in place where that is possible, by mremap for large blocks, else by moving it.
+ *
+ * ptr        a block, or NULL (then as quarry_malloc)
+ * nbytes     new size; 0 with a block frees it and returns NULL, as glibc does
+ * Returns    the block, its first min(old, new) bytes unchanged; NULL with ENOMEM, then ptr is still valid
+ */
+QUARRY_API void *quarry_realloc(void *ptr, size_t nbytes) __attribute__((warn_unused_result)) QUARRY_SIZE(2);
+
+/** As quarry_realloc(ptr, count * size); NULL with ENOMEM when the product overflows, and ptr is still valid. */
+QUARRY_API void *quarry_reallocarray(void *ptr, size_t count, size_t size) __attribute__((warn_unused_result))
+    QUARRY_SIZE(2, 3);
+
+/**
+ * Allocate nbytes at a multiple of alignment.
+ *
+ * alignment  bytes; rounded up to a power of two as glibc 2.36 does; above 2^62: NULL with ENOMEM
+ * Cost       as quarry_malloc while alignment <= 16
+ */
+QUARRY_API void *quarry_aligned_alloc(size_t alignment, size_t nbytes) QUARRY_MALLOC QUARRY_SIZE(2) QUARRY_ALIGN(1);
+
+/** The same call under its older name. */
+QUARRY_API void *quarry_memalign(size_t alignment, size_t nbytes) QUARRY_MALLOC QUARRY_SIZE(2) QUARRY_ALIGN(1);
+
+/**
+ * Allocate nbytes at a multiple of alignment, the POSIX way.
+ *
+ * alignment  a power of two and a multiple of sizeof(void *), else EINVAL is returned
+ * Returns    0, EINVAL or ENOMEM; errno is kept, and *memptr too unless 0 is returned
+ */
+QUARRY_API int quarry_posix_memalign(void **memptr, size_t alignment, size_t nbytes);
+
+/** Allocate nbytes at a multiple of the page size. */
+QUARRY_API void *quarry_valloc(size_t nbytes) QUARRY_MALLOC QUARRY_SIZE(1);
+
+/** Allocate nbytes, rounded up to whole pages, at a multiple of the page size. */
+QUARRY_API void *quarry_pvalloc(size_t nbytes) QUARRY_MALLOC;
+
+/** Free a block whose requested size is known (C23). A wrong size never harms the heap. */
+QUARRY_API void quarry_free_sized(void *ptr, size_t nbytes);
+
+/** Free a block of quarry_aligned_alloc whose alignment and requested size are known (C23). */
+QUARRY_API void quarry_free_aligned_sized(void *ptr, size_t alignment, size_t nbytes);
+
+/** Bytes that may be used in a block; at least what was asked for. 0 for NULL. */
+QUARRY_API size_t quarry_usable_size(const void *ptr);
+
+/* --- sizes ------------------------------------------------------------------------------------------------------ */
+
+/** Usable bytes that quarry_malloc(nbytes) would give, without allocating; 0 where it could never succeed. */
+QUARRY_API size_t quarry_good_size(size_t nbytes);
+
+/** As quarry_malloc; *usable, unless usable is NULL, becomes the block's usable size (untouched on failure). */
+QUARRY_API void *quarry_malloc_usable(size_t nbytes, size_t *usable) QUARRY_MALLOC QUARRY_SIZE(1);
+
+/**
+ * Change the usable size of a block without moving it.
+ *
+ * Returns    the usable size if the block now holds nbytes; 0 if it cannot, and then nothing has changed
+ */
+QUARRY_API size_t quarry_resize_in_place(void *ptr, size_t nbytes);
+
+/* --- looking inside --------------------------------------------------------------------------------------------- */
+
+/** 1 if the address lies in memory that Quarry manages (a live block or not), else 0. Never blocks, never faults. */
+QUARRY_API int quarry_owns(const void *ptr);
+
+/**
+ * Start of the block that contains an address.
+ *
+ * ptr        any address inside a block that stays live during the call
+ * usable     unless NULL, becomes the block's usable size
+ * Returns    the block's start; NULL where no block can be
+ */
+QUARRY_API void *quarry_block_of(const void *ptr, size_t *usable);
+
+/** One live block, as the heap walk reports it. */
+struct quarry_block {
+	void *address;      /* start */
+	size_t nbytes;      /* usable size */
+	const void *arena;  /* base of its arena; the block's own address for a block with a mapping of its own */
+	int node;           /* OS index of its NUMA node; -1 where the machine has only one or it is not known */
+};
+
+/** Called for each block, with no lock held: it may allocate and free. Anything but 0 ends the walk. */
+typedef int (*quarry_walk_fn)(const struct quarry_block *block, void *arg);
+
+/**
+ * Report the live blocks while other threads go on.
+ *
+ * A block that is live from start to end is reported exactly once, one freed before never, one that comes or goes
+ * meanwhile perhaps.
+ *
+ * Returns    0, or what the callback returned to end the walk; -1 with errno ENOTSUP where the kernel withdrew
+ *            membarrier while threads were running, so that their caches cannot be looked into
+ * Cost       empties every thread's cache once
+ */
+QUARRY_API int quarry_walk(quarry_walk_fn callback, void *arg);
+
+/**
+ * Give all free memory back to the system now, the caches of all threads included.
+ *
+ * keep       bytes of free memory that may stay (glibc's pad)
+ * Returns    1 if memory went back, else 0
+ */
+QUARRY_API int quarry_trim(size_t keep);
+
+/* --- statistics ------------------------------------------------------------------------------------------------- */
+
+#define QUARRY_STATS_VERSION 1
+
+/** All bytes unless a name says otherwise. Identity: mapped = live + cached + free + virgin + metadata (snapshot). */
+struct quarry_stats {
+	uint32_t version;        /* QUARRY_STATS_VERSION of the library that filled it */
+	uint32_t nodes;          /* NUMA nodes in use */
+	uint64_t mapped;         /* address space mapped for arenas and large blocks */
+	uint64_t live;           /* block bytes out with the program (rounded to their size classes) */
+	uint64_t cached;         /* block bytes in thread caches and on their way home */
+	uint64_t free_dirty;     /* free in pools, in kept pools and in arenas; resident */
+	uint64_t free_clean;     /* free and given back to the system, or never touched */
+	uint64_t metadata;       /* Quarry's own records */
+	uint64_t large_live;     /* part of live that lies in mappings of its own */
+	uint64_t large_kept;     /* part of free_dirty: freed large blocks kept for reuse */
+	uint64_t arenas;         /* number of arenas mapped */
+	uint64_t arenas_mapped;  /* arenas ever mapped */
+	uint64_t arenas_retired; /* arenas ever unmapped */
+	uint64_t heaps;          /* number of heap records (attached, parked and shared) */
+	uint64_t heaps_attached; /* of these, serving a thread */
+	uint64_t refills;        /* number of cache refills */
+	uint64_t flushes;        /* number of cache flushes */
+	uint64_t remote_frees;   /* blocks that went home from another thread */
+	uint64_t visits;         /* idle caches emptied */
+	uint64_t purged;         /* bytes ever given back by madvise */
+	uint64_t purge_calls;    /* number of madvise calls that did so */
+	uint64_t bind_failures;  /* number of arenas that could not be bound to their node */
+	uint64_t map_failures;   /* number of mappings that the system refused */
+};
+
+/**
+ * Fill in statistics.
+ *
+ * stats, size  the caller's struct and its sizeof: a newer library fills only what the caller has room for
+ * Returns      0; -1 with EINVAL if size is below that of the first two members
+ * Threads      a snapshot; each counter is exact, sums may be a moment apart
+ */
+QUARRY_API int quarry_stats_get(struct quarry_stats *stats, size_t size);
+
+/** Write a one-screen summary to a file descriptor, with write(2) and without allocating. 0, or -1 with errno. */
+QUARRY_API int quarry_stats_print(int fd);
+
+/** "MAJOR.MINOR.PATCH" of the library that is running. */
+QUARRY_API const char *quarry_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
