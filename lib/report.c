@@ -198,7 +198,8 @@ void text_append_nbytes(struct text *text, unsigned width, uint64_t nbytes)
 		/* Ten bits of fraction are enough for one decimal, and the product cannot overflow. */
 		uint64_t tenths = ((nbytes >> (10 * (unit - 1))) * 10 + 512) >> 10;
 
-		text_append(&number, "%lu.%lu %s", (unsigned long)(tenths / 10), (unsigned long)(tenths % 10), units[unit]);
+		text_append(&number, "%lu.%lu %s", (unsigned long)(tenths / 10), (unsigned long)(tenths % 10),
+			    units[unit]);
 	}
 	put_aligned(text, (struct layout){ .width = width }, number.data, number.used);
 }

@@ -4,7 +4,7 @@
  *
  * Owns       the text builder, the message format, and whether a fault is fatal.
  * Promises   no allocation, no stdio, no lock, no cancellation point; errno is kept. Everything here works before
- *            any constructor, after the last destructor, in a signal handler and with less than 1 KiB of stack.
+ *            any constructor, after the last destructor, in a signal handler and with 2 KiB of stack.
  * Locking    none. A line is one write, so lines of several threads do not mix.
  */
 #ifndef QUARRY_REPORT_H

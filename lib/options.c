@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * options: see options.h.
+ *
+ * A new key is a field in struct options, its default below, and one line of the table.
+ */
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include "options.h"
+#include "report.h"
+
+/* So much of a wrong item is shown. */
+#define SHOWN_NBYTES 64
+
+struct options options = {
+	.purge = OPTION_PURGE_THREAD,
+	.decay_ms = 1000,
+	.on_error = OPTION_ON_ERROR_ABORT,
+	.numa = OPTION_NUMA_LOCAL,
+	.huge_pages = OPTION_HUGE_PAGES_NEVER,
+	.cache_kib = 4096,
+	.stats = OPTION_STATS_NONE,
+};
+
+/* One key. Its values are words, the first being 0, or numbers from min to max. */
+struct option {
+	const char *key;
+	unsigned *field;
+	const char *words; /* separated by '|'; NULL for a number */
+	unsigned min;
+	unsigned max;
+};
+
+static const struct option table[] = {
+	{ "purge",      &options.purge,      "thread|inline|off", 0, 0 },
+	{ "decay_ms",   &options.decay_ms,   NULL,                0, 600000 },
+	{ "on_error",   &options.on_error,   "abort|report",      0, 0 },
+	{ "numa",       &options.numa,       "local|off",         0, 0 },
+	{ "huge_pages", &options.huge_pages, "never|inherit",     0, 0 },
+	{ "cache_kib",  &options.cache_kib,  NULL,                0, 65536 },
+	{ "stats",      &options.stats,      "none|exit",         0, 0 },
+};
+
+#define NOPTIONS (sizeof table / sizeof table[0])
+
+/* Part of the text in the environment. */
+struct slice {
+	const char *start;
+	size_t nbytes;
+};
+
+static bool slice_is(struct slice slice, const char *word, size_t nbytes)
+{
+	return slice.nbytes == nbytes && memcmp(slice.start, word, nbytes) == 0;
+}
+
+/* Argument pair for %.*s, cut to what is worth showing. */
+#define SHOWN(slice) (int)((slice).nbytes < SHOWN_NBYTES ? (slice).nbytes : SHOWN_NBYTES), (slice).start
+
+static bool parse_word(const char *words, struct slice value, unsigned *result)
+{
+	for (unsigned index = 0;; index++) {
+		size_t nbytes = strcspn(words, "|");
+
+		if (slice_is(value, words, nbytes)) {
+			*result = index;
+			return true;
+		}
+		if (!words[nbytes])
+			return false;
+		words += nbytes + 1;
+	}
+}
+
+static bool parse_number(struct slice value, unsigned min, unsigned max, unsigned *result)
+{
+	unsigned number = 0;
+
+	if (value.nbytes == 0)
+		return false;
+	for (size_t i = 0; i < value.nbytes; i++) {
+		unsigned digit = (unsigned)(value.start[i] - '0');
+
+		if (digit > 9 || number > (UINT_MAX - digit) / 10)
+			return false;
+		number = number * 10 + digit;
+	}
+	if (number < min || number > max)
+		return false;
+	*result = number;
+	return true;
+}
+
+static void report_bad_value(const struct option *option, struct slice value)
+{
+	if (option->words)
+		report_line("QUARRY_CONF: %s:%.*s is not valid, %s takes %s", option->key, SHOWN(value), option->key,
+			    option->words);
+	else
+		report_line("QUARRY_CONF: %s:%.*s is not valid, %s takes %u..%u", option->key, SHOWN(value),
+			    option->key, option->min, option->max);
+}
+
+static void report_unknown_key(struct slice key, struct slice value)
+{
+	char data[REPORT_LINE_NBYTES];
+	struct text keys;
+
+	text_begin(&keys, data, sizeof data);
+	for (size_t i = 0; i < NOPTIONS; i++)
+		text_append(&keys, "%s%s", i ? ", " : "", table[i].key);
+	report_line("QUARRY_CONF: unknown key %.*s (value %.*s), the keys are %s", SHOWN(key), SHOWN(value), data);
+}
+
+static void apply(struct slice key, struct slice value)
+{
+	for (size_t i = 0; i < NOPTIONS; i++) {
+		const struct option *option = &table[i];
+
+		if (!slice_is(key, option->key, strlen(option->key)))
+			continue;
+		if (!(option->words ? parse_word(option->words, value, option->field)
+				    : parse_number(value, option->min, option->max, option->field)))
+			report_bad_value(option, value);
+		return;
+	}
+	report_unknown_key(key, value);
+}
+
+void options_parse(const char *conf)
+{
+	while (*conf) {
+		size_t item = strcspn(conf, ",");
+		size_t key = strcspn(conf, ":,");
+		size_t value = key < item ? key + 1 : item;
+
+		if (item)
+			apply((struct slice){ conf, key }, (struct slice){ conf + value, item - value });
+		conf += item;
+		conf += *conf == ',';
+	}
+	report_set_fatal(options.on_error == OPTION_ON_ERROR_ABORT);
+}
+
+const char *options_environment(const char *name)
+{
+	size_t nbytes = strlen(name);
+
+	if (!environ || getauxval(AT_SECURE))
+		return NULL;
+	for (char **entry = environ; *entry; entry++) {
+		if (strncmp(*entry, name, nbytes) == 0 && (*entry)[nbytes] == '=')
+			return *entry + nbytes + 1;
+	}
+	return NULL;
+}
+
+void options_read(void)
+{
+	const char *conf = options_environment("QUARRY_CONF");
+
+	if (conf)
+		options_parse(conf);
+}

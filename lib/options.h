@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * options: what QUARRY_CONF="key:value,key:value" says.
+ *
+ * Owns       the settings and the table of their keys. They are right before any constructor (the defaults, statically
+ *            initialised) and change once, when the library constructor calls options_read.
+ * Locking    none: written by the constructor alone, plainly read by everyone.
+ */
+#ifndef QUARRY_OPTIONS_H
+#define QUARRY_OPTIONS_H
+
+/* Who gives memory back by time. */
+enum option_purge {
+	OPTION_PURGE_THREAD, /* a background thread, started when there is something to do */
+	OPTION_PURGE_INLINE, /* the slow paths of allocating threads */
+	OPTION_PURGE_OFF,    /* nobody; trim does */
+};
+
+/* What happens after a misuse was reported. */
+enum option_on_error {
+	OPTION_ON_ERROR_ABORT,
+	OPTION_ON_ERROR_REPORT, /* the call is ignored and the program goes on */
+};
+
+enum option_numa {
+	OPTION_NUMA_LOCAL, /* arenas on the node of the thread that needs them */
+	OPTION_NUMA_OFF,   /* one node */
+};
+
+enum option_huge_pages {
+	OPTION_HUGE_PAGES_NEVER,   /* refused by madvise: the first touch of an arena would cost 2 MiB */
+	OPTION_HUGE_PAGES_INHERIT, /* as the system is set */
+};
+
+enum option_stats {
+	OPTION_STATS_NONE,
+	OPTION_STATS_EXIT, /* the one-screen summary on stderr when the process ends */
+};
+
+struct options {
+	unsigned purge;      /* enum option_purge */
+	unsigned decay_ms;   /* free memory is kept at least so long before it goes back */
+	unsigned on_error;   /* enum option_on_error; report_set_fatal is told */
+	unsigned numa;       /* enum option_numa */
+	unsigned huge_pages; /* enum option_huge_pages */
+	unsigned cache_kib;  /* most that a thread's cache holds, KiB */
+	unsigned stats;      /* enum option_stats */
+};
+
+extern struct options options;
+
+/**
+ * Read QUARRY_CONF. Called once, by the library constructor; reads environ itself and does not allocate.
+ *
+ * An unknown key or a bad value is reported in one line on descriptor 2 and the default holds. A set-uid program
+ * (AT_SECURE) keeps all defaults.
+ */
+void options_read(void);
+
+/** Apply "key:value,key:value". The last of two values for one key holds; empty items are passed over. */
+void options_parse(const char *conf);
+
+/** Value of an environment variable, found without libc's lock; NULL also in a set-uid program. */
+const char *options_environment(const char *name);
+
+#endif
