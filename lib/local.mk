@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+# The libraries. libquarry_core is every room but libc's names: it is libquarry, and with lib/malloc.c and
+# lib/operators.c it is libquarry_malloc; the tests link it to see what is hidden.
+
+# === rooms ===========================================================================================================
+# One room a line, bottom-up: a file may include only headers at or before its own place. A test holds them to it.
+
+# layer 0: constants and arithmetic
+core_rooms = \
+	lib/compiler.h \
+	lib/tunables.h \
+	lib/sizeclass.h lib/sizeclass.c
+
+# layer 1: the system
+core_rooms += \
+	lib/report.h lib/report.c \
+	lib/options.h lib/options.c \
+	lib/os.h lib/os.c \
+	lib/lock.h lib/lock.c
+
+# layer 2: this thread, these nodes, Quarry's own records; lib/topology.c is a module of its own
+core_rooms += \
+	lib/rcu.h \
+	lib/slot.h \
+	lib/topology.h \
+	lib/node.h lib/node.c \
+	lib/meta.h lib/meta.c
+topology_rooms = \
+	lib/topology.c
+
+# layer 3: arenas
+core_rooms += \
+	lib/address_map.h lib/address_map.c \
+	lib/arena.h lib/arena.c \
+	lib/arena_list.h lib/arena_list.c
+
+# layer 4: blocks
+core_rooms += \
+	lib/pool.h lib/pool.c
+
+# layer 5: heaps and threads
+core_rooms += \
+	lib/heap.h lib/heap.c
+
+# layer 6: libc's names
+surface_rooms =
+
+# === shared libraries ================================================================================================
+
+include_quarrydir = $(includedir)/quarry
+include_quarry_HEADERS = include/quarry/quarry.h
+
+noinst_LTLIBRARIES += lib/libquarry_core.la lib/libquarry_surface.la
+lib_libquarry_core_la_SOURCES = $(core_rooms)
+lib_libquarry_surface_la_SOURCES = $(surface_rooms)
+
+library_version = -version-info 0:0:0
+EXTRA_DIST += lib/libquarry.map lib/libquarry_malloc.map
+
+lib_LTLIBRARIES += lib/libquarry.la
+lib_libquarry_la_SOURCES =
+lib_libquarry_la_LIBADD = lib/libquarry_core.la $(URCU_LIBS)
+lib_libquarry_la_LDFLAGS = $(AM_LDFLAGS) $(QUARRY_SHARED_LDFLAGS) $(library_version) \
+	-Wl,--version-script=$(top_srcdir)/lib/libquarry.map
+EXTRA_lib_libquarry_la_DEPENDENCIES = lib/libquarry.map
+
+lib_LTLIBRARIES += lib/libquarry_malloc.la
+lib_libquarry_malloc_la_SOURCES =
+lib_libquarry_malloc_la_LIBADD = lib/libquarry_surface.la lib/libquarry_core.la $(URCU_LIBS)
+lib_libquarry_malloc_la_LDFLAGS = $(AM_LDFLAGS) $(QUARRY_SHARED_LDFLAGS) $(library_version) \
+	-Wl,--version-script=$(top_srcdir)/lib/libquarry_malloc.map
+EXTRA_lib_libquarry_malloc_la_DEPENDENCIES = lib/libquarry_malloc.map
+
+# The only one with hwloc: opened where the kernel allows more than one node, never linked.
+pkglib_LTLIBRARIES += lib/libquarry_topology.la
+lib_libquarry_topology_la_SOURCES = $(topology_rooms)
+lib_libquarry_topology_la_CPPFLAGS = $(AM_CPPFLAGS) $(HWLOC_CFLAGS)
+lib_libquarry_topology_la_LIBADD = $(HWLOC_LIBS)
+lib_libquarry_topology_la_LDFLAGS = $(AM_LDFLAGS) $(QUARRY_SHARED_LDFLAGS) -module -avoid-version
+
+# === static archives =================================================================================================
+# One object each, hidden names made local: a program that links one sees the intended symbols and no other, and takes
+# all of it or nothing. Its code is position independent, for executables of every kind.
+
+archives = lib/libquarry.a lib/libquarry_malloc.a
+CLEANFILES += $(archives) $(archives:.a=.o)
+if BUILD_ARCHIVES
+archivedir = $(libdir)
+archive_DATA = $(archives)
+endif
+
+lib/libquarry.a: lib/libquarry_core.la
+lib/libquarry_malloc.a: lib/libquarry_core.la lib/libquarry_surface.la
+$(archives):
+	$(AM_V_GEN)rm -f $@ && \
+	$(LD) -r -o $(@:.a=.o) --whole-archive $(patsubst lib/%.la,lib/.libs/%.a,$^) && \
+	$(OBJCOPY) --localize-hidden $(@:.a=.o) && \
+	$(AR) cr $@ $(@:.a=.o)
+
+# === pkg-config ======================================================================================================
+
+pkgconfigdir = @pkgconfigdir@
+pkgconfig_DATA = lib/libquarry.pc lib/libquarry_malloc.pc

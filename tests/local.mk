@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+# The tests. To add one, add its line to the list of its kind (a C++ program also says its source, below the lists).
+# tests/run-test starts each one: the time limit, the preload for tests/abi, what a skip means.
+
+# === lists ===========================================================================================================
+
+# Check suites, linked with every room of the library; libc's malloc serves the suite itself.
+UNIT_TESTS = \
+	tests/unit/check_options \
+	tests/unit/check_report
+
+# Long-running mixtures through the quarry_* names; QUARRY_TEST_SECONDS makes them longer.
+STRESS_TESTS =
+
+# The malloc contract as a black box: nothing but libc linked, the library preloaded.
+ABI_TESTS = \
+	tests/abi/address_space \
+	tests/abi/contract \
+	tests/abi/introspection \
+	tests/abi/zeroing
+ABI_CXX_TESTS = \
+	tests/abi/operators
+
+# One misuse each, linked with libquarry_malloc.
+MISUSE_TESTS =
+
+# The shape of the source and of what is built and installed.
+STRUCTURE_TESTS = \
+	tests/structure/exports.sh \
+	tests/structure/header.sh \
+	tests/structure/layers.sh \
+	tests/structure/linking.sh \
+	tests/structure/needed.sh
+
+# Real programs under preload, and models: make check-long only.
+LONG_TESTS =
+
+# What tests include or start beside their own source.
+TEST_FILES = \
+	tests/run-test \
+	tests/abi/blackbox.h \
+	tests/structure/common.sh \
+	tests/variant
+
+# === programs ========================================================================================================
+
+# Everything links statically with the rooms it uses; a program that uses none (tests/abi) links none.
+LDADD = lib/libquarry_core.la $(URCU_LIBS) $(CHECK_LIBS)
+
+if SANITIZED
+check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS)
+TESTS += $(UNIT_TESTS) $(STRESS_TESTS)
+else
+check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS) $(ABI_TESTS) $(MISUSE_TESTS)
+TESTS += $(STRUCTURE_TESTS) $(UNIT_TESTS) $(ABI_TESTS) $(MISUSE_TESTS) $(STRESS_TESTS)
+if HAVE_CXX
+check_PROGRAMS += $(ABI_CXX_TESTS)
+TESTS += $(ABI_CXX_TESTS)
+endif
+endif
+EXTRA_DIST += $(STRUCTURE_TESTS) $(LONG_TESTS) $(TEST_FILES)
+EXTRA_DIST += tests/structure/installed.sh
+
+tests_abi_operators_SOURCES = tests/abi/operators.cc
+
+unit_objects = $(UNIT_TESTS:=.$(OBJEXT))
+$(unit_objects): AM_CFLAGS += $(CHECK_CFLAGS)
+$(MISUSE_TESTS): LDADD = lib/libquarry_malloc.la
+$(MISUSE_TESTS): lib/libquarry_malloc.la
+
+# === running =========================================================================================================
+
+AM_TESTS_ENVIRONMENT = \
+	export QUARRY_BUILD_DIR='$(abs_top_builddir)' QUARRY_SOURCE_DIR='$(abs_top_srcdir)' \
+	CC='$(CC)' CXX='$(CXX)' NM='$(NM)' QUARRY_URCU_LIBS='$(URCU_LIBS)' QUARRY_HAVE_CXX='$(have_cxx)';
+if HAVE_CXX
+have_cxx = yes
+else
+have_cxx =
+endif
+
+TEST_EXTENSIONS = .sh
+LOG_COMPILER = $(top_srcdir)/tests/run-test
+SH_LOG_COMPILER = $(top_srcdir)/tests/run-test
+
+# Real programs and longer mixtures, some minutes.
+.PHONY: check-long
+check-long:
+	QUARRY_TEST_SECONDS="$${QUARRY_TEST_SECONDS:-30}" QUARRY_TEST_LIMIT="$${QUARRY_TEST_LIMIT:-600}" \
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(LONG_TESTS) $(STRESS_TESTS)'
+
+# The tests in builds of other kinds, each in a directory of its own below variants/: tests/variant knows them.
+.PHONY: check-sanitizers check-variants
+check-sanitizers: check-variant-tsan check-variant-asan
+check-variants: check-variant-clang check-variant-classic check-variant-debug check-variant-aarch64
+
+check-variant-%: distdir
+	MAKE='$(MAKE) $(AM_MAKEFLAGS)' $(top_srcdir)/tests/variant $* $(distdir)
+
+clean-local:
+	rm -rf variants $(distdir)
+
+installcheck-local:
+	$(AM_TESTS_ENVIRONMENT) $(top_srcdir)/tests/structure/installed.sh '$(DESTDIR)$(pkgconfigdir)'

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash disable=SC2034
+# What the structure tests share: places, how to fail and skip, the names that may be seen.
+
+source_dir=$QUARRY_SOURCE_DIR
+build_dir=$QUARRY_BUILD_DIR
+read -r -a cc <<<"$CC"
+read -r -a cxx <<<"${CXX:-}"
+read -r -a nm <<<"$NM"
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+failures=0
+complain() {
+	echo "FAIL: $*"
+	failures=$((failures + 1))
+}
+
+# Last line of a test.
+finish() {
+	[ "$failures" -eq 0 ] || exit 1
+	echo "ok"
+}
+
+skip() {
+	echo "SKIP: $*"
+	exit 77
+}
+
+# The quarry_* functions: what the installed header marks.
+api_names() {
+	sed -n 's/^QUARRY_API .*\b\(quarry_[a-z_]*\)(.*/\1/p' "$source_dir/include/quarry/quarry.h"
+}
+
+# The malloc surface, with the C++ operators new and delete.
+surface_names() {
+	printf '%s\n' malloc free calloc realloc reallocarray aligned_alloc posix_memalign memalign valloc pvalloc \
+		malloc_usable_size malloc_trim mallinfo mallinfo2 mallopt malloc_info malloc_stats \
+		free_sized free_aligned_sized
+	local array
+	for array in w a; do
+		printf '%s\n' "_Zn${array}m" "_Zn${array}mRKSt9nothrow_t" "_Zn${array}mSt11align_val_t" \
+			"_Zn${array}mSt11align_val_tRKSt9nothrow_t"
+	done
+	for array in l a; do
+		printf '%s\n' "_Zd${array}Pv" "_Zd${array}Pvm" "_Zd${array}PvRKSt9nothrow_t" "_Zd${array}PvSt11align_val_t" \
+			"_Zd${array}PvmSt11align_val_t" "_Zd${array}PvSt11align_val_tRKSt9nothrow_t"
+	done
+}
