@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 
 #define LIMIT (128 * MIB)
 

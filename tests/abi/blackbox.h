@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -220,10 +221,33 @@ static inline int on_quarry(void)
 	return dlsym(RTLD_DEFAULT, "quarry_version") != NULL;
 }
 
+/* Start this program once more with up to two arguments, as a fresh process that inherits the environment. */
+static inline pid_t start_self(const char *first, const char *second)
+{
+	pid_t child = fork();
+
+	CHECK(child >= 0);
+	if (child == 0) {
+		execl("/proc/self/exe", "again", first, second, (char *)NULL);
+		_exit(2);
+	}
+	return child;
+}
+
+/* Its wait status. */
+static inline int run_self(const char *first, const char *second)
+{
+	int status;
+	pid_t child = start_self(first, second);
+
+	CHECK(waitpid(child, &status, 0) == child);
+	return status;
+}
+
 /* First call of each test: a time limit that ends even a hung one, and proof that the library is really there. */
 static inline void test_start(unsigned limit_seconds)
 {
-	alarm(limit_seconds);
+	alarm(limit_seconds + (unsigned)(30 * test_seconds(0)));
 	if (getenv("QUARRY_PRELOAD") != NULL && getenv("LD_PRELOAD") != NULL)
 		CHECKF(on_quarry(), "  QUARRY_PRELOAD is set but not in this process");
 }

@@ -11,7 +11,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/wait.h>
 
 #define THREADS 4
 #define SLOTS 512
@@ -153,11 +152,11 @@ static void start_programs(void)
 int main(void)
 {
 	pthread_t threads[THREADS];
-	double seconds = test_seconds(5), end = now() + seconds;
+	double end = now() + test_seconds(5);
 	unsigned forks = 0;
 	uint64_t rng;
 
-	test_start((unsigned)seconds + 3 * HANG_SECONDS);
+	test_start(4 * HANG_SECONDS);
 	rng = test_seed(0);
 	for (size_t i = 0; i < SLOTS; i++)
 		shared[i] = make(&rng);

@@ -10,7 +10,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <malloc.h>
-#include <sys/wait.h>
 
 #define BLOCKS 100000
 #define BLOCK_SIZE 200

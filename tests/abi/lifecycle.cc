@@ -9,7 +9,6 @@
 #include "blackbox.h"
 
 #include <pthread.h>
-#include <sys/wait.h>
 
 #define PER_PHASE 64
 
