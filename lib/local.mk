@@ -36,14 +36,30 @@ core_rooms += \
 
 # layer 4: blocks
 core_rooms += \
-	lib/pool.h lib/pool.c
+	lib/pool.h lib/pool.c \
+	lib/span.h lib/span.c \
+	lib/large.h lib/large.c
 
 # layer 5: heaps and threads
 core_rooms += \
-	lib/heap.h lib/heap.c
+	lib/heap.h lib/heap.c \
+	lib/remote.h lib/remote.c \
+	lib/cache.h lib/cache.c \
+	lib/claim.h lib/claim.c \
+	lib/thread.h lib/thread.c \
+	lib/purge.h lib/purge.c \
+	lib/fork.h lib/fork.c
 
-# layer 6: libc's names
-surface_rooms =
+# layer 6: what programs call; libc's names are not part of the core
+core_rooms += \
+	lib/entry.h lib/entry.c \
+	lib/walk.h lib/walk.c \
+	lib/stats.h lib/stats.c \
+	lib/quarry.c \
+	lib/init.c
+surface_rooms = \
+	lib/malloc.c \
+	lib/operators.c
 
 # === shared libraries ================================================================================================
 

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Address map: what lies at an address, asked by one load. Owns one 32-bit word per unit (2^POOL_BITS bytes) of a window
+ * of the address space in which all of Quarry's blocks lie.
+ *
+ * A word is 0 where no block can be, else one of
+ *
+ *     unit of a pool      0 | owner id 19 | phase 4 | szidx 8     phase: how many units the pool's start lies behind
+ *     first unit of span  1 | 0                     | WORD_SPAN
+ *     later unit of span  1 | 0                     | WORD_SPAN_REST
+ *     large block         1 | record number 23      | WORD_LARGE  only where the block starts
+ *
+ * so that word - (owner id << WORD_OWNER_SHIFT) < WORD_OWNER exactly for the pools of that owner.
+ *
+ * Invariants: the window is fixed by the first mapping and never moves. A word is 0 before its memory is mapped and
+ * 0 again before it is unmapped; while a block is out in a unit, szidx and phase of its word are constant.
+ * Locking: words are written under the lock of whoever owns the unit (arena: node lock; pool: its heap's lock; large:
+ * the large lock) and read anywhere, relaxed: the reader was handed the block, which orders what matters; an owner id
+ * may be out of date and is then only a hint (heap.h).
+ */
+#ifndef QUARRY_ADDRESS_MAP_H
+#define QUARRY_ADDRESS_MAP_H
+
+#include "compiler.h"
+#include "tunables.h"
+
+#define WORD_OWNER_SHIFT 12
+#define WORD_OWNER ((uint32_t)1 << WORD_OWNER_SHIFT)
+#define WORD_OWNERS ((uint32_t)1 << 19)
+#define WORD_PHASE_SHIFT 8
+#define WORD_PAYLOAD_SHIFT 8
+#define WORD_NOT_A_POOL ((uint32_t)1 << 31)
+#define WORD_SPAN (WORD_NOT_A_POOL | 0xfd)
+#define WORD_SPAN_REST (WORD_NOT_A_POOL | 0xfc)
+#define WORD_LARGE 0xfe
+
+_Static_assert(POOL_MAX_UNITS <= 16, "a phase has four bits");
+
+struct address_map {
+	uintptr_t first_unit; /* of the window; address >> POOL_BITS */
+	size_t nunits;        /* of the window; 0 before the first mapping, so that every pointer is foreign */
+	_Atomic uint32_t *words;
+};
+extern struct address_map address_map;
+
+static inline uint32_t word_of_pool(uint32_t owner_id, unsigned phase, unsigned szidx)
+{
+	return owner_id << WORD_OWNER_SHIFT | phase << WORD_PHASE_SHIFT | szidx;
+}
+
+static inline bool word_is_pool(uint32_t word)
+{
+	return word != 0 && (word & WORD_NOT_A_POOL) == 0;
+}
+
+static inline unsigned word_szidx(uint32_t word)
+{
+	return word & 0xff;
+}
+
+static inline unsigned word_phase(uint32_t word)
+{
+	return word >> WORD_PHASE_SHIFT & 0xf;
+}
+
+static inline uint32_t word_owner(uint32_t word)
+{
+	return word >> WORD_OWNER_SHIFT;
+}
+
+/** The word of the unit that contains ptr; 0 for any address outside of the window, NULL included. */
+static force_inline uint32_t address_map_word(const void *ptr)
+{
+	uintptr_t unit = ((uintptr_t)ptr >> QUARRY_POOL_BITS) - address_map.first_unit;
+	if (unlikely(unit >= address_map.nunits))
+		return 0;
+	return atomic_load_explicit(&address_map.words[unit], memory_order_relaxed);
+}
+
+/** Write the words of nunits units from address on. */
+void address_map_set(const void *address, size_t nunits, uint32_t word);
+
+/**
+ * Map nbytes (whole pages) at a multiple of alignment, within the window, its words writable and 0.
+ * NULL with ENOMEM. Fixes the window on first use. No lock held by the caller.
+ */
+void *address_map_place(size_t nbytes, size_t alignment);
+
+/** As address_map_place, but at exactly that address; NULL if it is taken, outside of the window or refused. */
+void *address_map_place_exactly(void *address, size_t nbytes);
+
+void address_map_lock_for_fork(void);
+void address_map_unlock_after_fork(bool in_child);
+
+/** Bytes of address space reserved for the words. */
+size_t address_map_reserved(void);
+
+#endif

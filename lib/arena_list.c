@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Arena list: see arena_list.h.
+ */
+#include "arena_list.h"
+
+#include <pthread.h>
+
+#include "address_map.h"
+#include "lock.h"
+#include "meta.h"
+#include "node.h"
+#include "os.h"
+
+#define relaxed memory_order_relaxed
+#define NODES_MAX 256
+#define BUCKETS 32 /* usable arenas by free units; bucket 0 is the fullest, the last one holds empty arenas too */
+
+struct node_arenas {
+	struct lock lock;                             /* of all below, and of the node's arena_objects */
+	uint32_t occupied;                            /* bit per bucket that is not empty */
+	struct arena_object *usable_arenas[BUCKETS];
+	_Atomic bool exhausted;                       /* the last mapping was refused: others may help out */
+	_Atomic size_t ndirty;                        /* sum over the node's arenas; written under lock */
+} __attribute__((aligned(FALSE_SHARING_RANGE)));
+
+static struct node_arenas node_arenas[NODES_MAX];
+struct arena_list_counters arena_list_counters;
+
+static struct lock list_lock; /* of unused_arena_objects and of changes to all_arenas */
+static struct lock reader_lock; /* rank LIST as well, never held with list_lock */
+static struct arena_object *unused_arena_objects;
+static unsigned npins; /* under list_lock */
+static CDS_LIST_HEAD(all_arenas);
+static char *_Atomic lowest_base; /* where the next arena is asked for: just below */
+static _Atomic uint8_t tick_now;
+
+uint8_t arena_list_tick(void)
+{
+	return atomic_load_explicit(&tick_now, relaxed);
+}
+
+void arena_list_set_tick(uint8_t tick)
+{
+	atomic_store_explicit(&tick_now, tick, relaxed);
+}
+
+static int bucket_of(const struct arena_object *arena)
+{
+	uint32_t nfree = atomic_load_explicit(&arena->nfreepools, relaxed);
+	return nfree == 0 ? -1 : (int)((nfree - 1) * (uint64_t)BUCKETS / arena->ntotalpools);
+}
+
+static void unlist(struct node_arenas *on, struct arena_object *arena)
+{
+	if (arena->nextarena != NULL)
+		arena->nextarena->prevarena = arena->prevarena;
+	if (arena->prevarena != NULL)
+		arena->prevarena->nextarena = arena->nextarena;
+	else
+		on->usable_arenas[arena->bucket] = arena->nextarena;
+	if (on->usable_arenas[arena->bucket] == NULL)
+		on->occupied &= ~((uint32_t)1 << arena->bucket);
+	arena->bucket = -1;
+}
+
+/* Put the arena where its number of free units belongs; under its node's lock, after each change of that number. */
+static void relist(struct node_arenas *on, struct arena_object *arena)
+{
+	int bucket = bucket_of(arena);
+	if (bucket == arena->bucket)
+		return;
+	if (arena->bucket >= 0)
+		unlist(on, arena);
+	if (bucket < 0)
+		return;
+	arena->bucket = bucket;
+	arena->prevarena = NULL;
+	arena->nextarena = on->usable_arenas[bucket];
+	if (arena->nextarena != NULL)
+		arena->nextarena->prevarena = arena;
+	on->usable_arenas[bucket] = arena;
+	on->occupied |= (uint32_t)1 << bucket;
+}
+
+/* Around every change of an arena: keeps the node's sum and the buckets in step. */
+static void changed(struct node_arenas *on, struct arena_object *arena, uint32_t ndirty_before)
+{
+	size_t sum = atomic_load_explicit(&on->ndirty, relaxed) + arena->ndirty - ndirty_before;
+	atomic_store_explicit(&on->ndirty, sum, relaxed);
+	relist(on, arena);
+}
+
+/* The node's usable arenas, fullest first: arena = first_usable; ...; arena = next_usable(arena). */
+static struct arena_object *first_usable(const struct node_arenas *on, uint32_t buckets)
+{
+	return buckets == 0 ? NULL : on->usable_arenas[__builtin_ctz(buckets)];
+}
+
+static struct arena_object *next_usable(const struct node_arenas *on, const struct arena_object *arena)
+{
+	if (arena->nextarena != NULL)
+		return arena->nextarena;
+	return first_usable(on, arena->bucket == BUCKETS - 1 ? 0 : on->occupied & ~(uint32_t)0 << (arena->bucket + 1));
+}
+
+static struct arena_run take_from_node(struct node_arenas *on, size_t nunits, size_t alignment)
+{
+	struct arena_run run = {NULL, 0, false};
+	struct arena_object *arena;
+	bool dirty_unit = nunits == 1 && alignment == 1 && atomic_load_explicit(&on->ndirty, relaxed) > 0;
+	for (arena = first_usable(on, on->occupied); arena != NULL; arena = next_usable(on, arena)) {
+		uint32_t ndirty = arena->ndirty;
+		if (dirty_unit && ndirty == 0)
+			continue;
+		run = dirty_unit ? arena_take_dirty_unit(arena) : arena_take(arena, nunits, alignment);
+		if (run.address != NULL) {
+			changed(on, arena, ndirty);
+			break;
+		}
+	}
+	return run;
+}
+
+static struct arena_run take_on(unsigned node, size_t nunits, size_t alignment)
+{
+	struct node_arenas *on = &node_arenas[node];
+	lock_take(&on->lock, LOCK_NODE);
+	struct arena_run run = take_from_node(on, nunits, alignment);
+	lock_drop(&on->lock, LOCK_NODE);
+	return run;
+}
+
+struct arena_run arena_list_take(unsigned node, size_t nunits, size_t alignment)
+{
+	struct arena_run run = take_on(node, nunits, alignment);
+	if (likely(run.address != NULL) || !atomic_load_explicit(&node_arenas[node].exhausted, relaxed))
+		return run;
+	for (unsigned k = 1; k < node_count() && run.address == NULL; k++)
+		run = take_on(node_by_distance(node, k), nunits, alignment);
+	return run;
+}
+
+bool arena_list_take_at(char *address, size_t nunits, bool *clean)
+{
+	struct arena_object *arena = arena_at(arena_base(address - 1)); /* the span before it pins its arena */
+	struct node_arenas *on = &node_arenas[arena->node];
+	lock_take(&on->lock, LOCK_NODE);
+	uint32_t ndirty = arena->ndirty;
+	bool taken = arena_take_at(arena, address, nunits);
+	if (taken) {
+		*clean = arena->ndirty == ndirty;
+		changed(on, arena, ndirty);
+	}
+	lock_drop(&on->lock, LOCK_NODE);
+	return taken;
+}
+
+void arena_list_put(char *address, size_t nunits, bool clean)
+{
+	struct arena_object *arena = arena_at(arena_base(address));
+	struct node_arenas *on = &node_arenas[arena->node];
+	address_map_set(address, nunits, 0);
+	lock_take(&on->lock, LOCK_NODE);
+	uint32_t ndirty = arena->ndirty;
+	arena_put(arena, address, nunits, clean, arena_list_tick());
+	changed(on, arena, ndirty);
+	lock_drop(&on->lock, LOCK_NODE);
+}
+
+/* --- birth and retirement ------------------------------------------------------------------------------------- */
+
+static struct arena_object *take_unused_object(unsigned node)
+{
+	lock_take(&list_lock, LOCK_LIST);
+	struct arena_object *arena = unused_arena_objects;
+	if (arena != NULL)
+		unused_arena_objects = arena->nextarena;
+	lock_drop(&list_lock, LOCK_LIST);
+	if (arena == NULL)
+		arena = meta_alloc(sizeof(*arena), CACHE_LINE, node);
+	return arena;
+}
+
+static void put_unused_object(struct arena_object *arena)
+{
+	arena->address = NULL;
+	lock_take(&list_lock, LOCK_LIST);
+	arena->nextarena = unused_arena_objects;
+	unused_arena_objects = arena;
+	lock_drop(&list_lock, LOCK_LIST);
+}
+
+bool arena_list_grow(unsigned node)
+{
+	struct arena_object *arena = take_unused_object(node);
+	if (arena == NULL)
+		return false;
+	char *below = atomic_load_explicit(&lowest_base, relaxed);
+	bool mapped = arena_map(arena, node, below == NULL ? NULL : below - ARENA_SIZE);
+	atomic_store_explicit(&node_arenas[node].exhausted, !mapped, relaxed);
+	if (!mapped) {
+		put_unused_object(arena);
+		return false;
+	}
+	atomic_store_explicit(&lowest_base, arena->address, relaxed);
+	atomic_fetch_add_explicit(&arena_list_counters.mapped, 1, relaxed);
+	atomic_fetch_add_explicit(&arena_list_counters.mapped_nbytes, arena_nbytes(arena), relaxed);
+
+	lock_take(&list_lock, LOCK_LIST);
+	cds_list_add_rcu(&arena->rcu_link, &all_arenas);
+	lock_drop(&list_lock, LOCK_LIST);
+
+	struct node_arenas *on = &node_arenas[node];
+	lock_take(&on->lock, LOCK_NODE);
+	relist(on, arena);
+	lock_drop(&on->lock, LOCK_NODE);
+	return true;
+}
+
+/* Under the node's lock: unlist its empty, clean arenas that are old enough, but `keep`; they come chained by nextarena. */
+static struct arena_object *take_empty(struct node_arenas *on, uint8_t age, unsigned keep)
+{
+	struct arena_object *retired = NULL, *next;
+	for (struct arena_object *arena = on->usable_arenas[BUCKETS - 1]; arena != NULL; arena = next) {
+		next = arena->nextarena;
+		bool old = (uint8_t)(arena_list_tick() - arena->empty_since) >= age;
+		if (!arena_is_empty(arena) || arena->ndirty != 0 || !old)
+			continue;
+		if (keep > 0) {
+			keep--;
+			continue;
+		}
+		unlist(on, arena);
+		arena->nextarena = retired;
+		retired = arena;
+	}
+	return retired;
+}
+
+/* synchronize_rcu is a cancellation point, and being cancelled in it leaves its mutex locked. */
+static void wait_for_readers(void)
+{
+	int state;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	urcu_bp_synchronize_rcu();
+	pthread_setcancelstate(state, NULL);
+	arena_list_reader_lock();
+	arena_list_reader_unlock();
+}
+
+/* liburcu aborts the process if membarrier is withdrawn: ask first. */
+static bool barrier_still_works(void)
+{
+	return os_barrier_ready() && os_barrier();
+}
+
+struct arena_object *arena_list_retire(unsigned node, uint8_t age, unsigned keep)
+{
+	if (!barrier_still_works())
+		return NULL;
+	/* The node's lock is outside the list's: what is pinned stays listed, and nothing is pinned in between. */
+	lock_take(&node_arenas[node].lock, LOCK_NODE);
+	lock_take(&list_lock, LOCK_LIST);
+	struct arena_object *retired = npins > 0 ? NULL : take_empty(&node_arenas[node], age, keep);
+	for (struct arena_object *arena = retired; arena != NULL; arena = arena->nextarena)
+		cds_list_del_rcu(&arena->rcu_link);
+	lock_drop(&list_lock, LOCK_LIST);
+	lock_drop(&node_arenas[node].lock, LOCK_NODE);
+	if (retired == NULL)
+		return NULL;
+	wait_for_readers();
+	return retired;
+}
+
+void arena_list_unmap(struct arena_object *retired)
+{
+	for (struct arena_object *next; retired != NULL; retired = next) {
+		next = retired->nextarena;
+		size_t nbytes = arena_nbytes(retired);
+		/* What cannot be unmapped (mapping limit) is address space lost; its pages are gone already. */
+		arena_unmap(retired);
+		atomic_fetch_sub_explicit(&arena_list_counters.mapped_nbytes, nbytes, relaxed);
+		atomic_fetch_add_explicit(&arena_list_counters.retired, 1, relaxed);
+		put_unused_object(retired);
+	}
+}
+
+/* --- purge ---------------------------------------------------------------------------------------------------- */
+
+static struct arena_run take_old(struct node_arenas *on, uint8_t age, size_t nunits)
+{
+	struct arena_run run = {NULL, 0, false};
+	lock_take(&on->lock, LOCK_NODE);
+	struct arena_object *arena = first_usable(on, on->occupied);
+	for (; arena != NULL && run.address == NULL; arena = next_usable(on, arena)) {
+		uint32_t ndirty = arena->ndirty;
+		if (ndirty == 0)
+			continue;
+		run = arena_take_old(arena, arena_list_tick(), age, nunits);
+		if (run.address != NULL) {
+			changed(on, arena, ndirty);
+			break;
+		}
+	}
+	lock_drop(&on->lock, LOCK_NODE);
+	return run;
+}
+
+/* Bytes in hand at a time: takers miss them while they are purged. */
+#define PURGE_STEP_NBYTES ((size_t)4 << 20)
+
+size_t arena_list_purge(unsigned node, uint8_t age, size_t nbytes)
+{
+	struct node_arenas *on = &node_arenas[node];
+	size_t purged = 0;
+	while (purged < nbytes) {
+		size_t most = nbytes - purged < PURGE_STEP_NBYTES ? nbytes - purged : PURGE_STEP_NBYTES;
+		struct arena_run run = take_old(on, age, (most + POOL_SIZE - 1) >> QUARRY_POOL_BITS);
+		if (run.address == NULL)
+			break;
+		bool clean = os_purge(run.address, run.nunits << QUARRY_POOL_BITS);
+		arena_list_put(run.address, run.nunits, clean);
+		if (!clean)
+			break;
+		purged += run.nunits << QUARRY_POOL_BITS;
+	}
+	return purged;
+}
+
+size_t arena_list_node_dirty_nbytes(unsigned node)
+{
+	return atomic_load_explicit(&node_arenas[node].ndirty, relaxed) << QUARRY_POOL_BITS;
+}
+
+size_t arena_list_dirty_nbytes(void)
+{
+	size_t nbytes = 0;
+	for (unsigned node = 0; node < node_count(); node++)
+		nbytes += arena_list_node_dirty_nbytes(node);
+	return nbytes;
+}
+
+/* --- readers, fork -------------------------------------------------------------------------------------------- */
+
+static struct arena_object *object_of(struct cds_list_head *link)
+{
+	return link == &all_arenas ? NULL : container_of(link, struct arena_object, rcu_link);
+}
+
+struct arena_object *arena_list_first(void)
+{
+	return object_of(rcu_dereference(all_arenas.next));
+}
+
+struct arena_object *arena_list_next(struct arena_object *arena)
+{
+	return object_of(rcu_dereference(arena->rcu_link.next));
+}
+
+void arena_list_pin(void)
+{
+	lock_take(&list_lock, LOCK_LIST);
+	npins++;
+	lock_drop(&list_lock, LOCK_LIST);
+}
+
+void arena_list_unpin(void)
+{
+	lock_take(&list_lock, LOCK_LIST);
+	npins--;
+	lock_drop(&list_lock, LOCK_LIST);
+}
+
+void arena_list_reader_lock(void)
+{
+	lock_take(&reader_lock, LOCK_LIST);
+}
+
+void arena_list_reader_unlock(void)
+{
+	lock_drop(&reader_lock, LOCK_LIST);
+}
+
+void arena_list_lock_for_fork(void)
+{
+	for (unsigned node = 0; node < node_count(); node++)
+		lock_take(&node_arenas[node].lock, LOCK_NODE);
+	lock_take(&reader_lock, LOCK_LIST);
+	lock_take(&list_lock, LOCK_LIST);
+}
+
+void arena_list_unlock_after_fork(bool in_child)
+{
+	if (in_child) {
+		lock_reset(&list_lock);
+		lock_reset(&reader_lock);
+		for (unsigned node = 0; node < node_count(); node++)
+			lock_reset(&node_arenas[node].lock);
+		return;
+	}
+	lock_drop(&list_lock, LOCK_LIST);
+	lock_drop(&reader_lock, LOCK_LIST);
+	for (unsigned node = node_count(); node-- > 0;)
+		lock_drop(&node_arenas[node].lock, LOCK_NODE);
+}

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Cache: see cache.h. Refill and flush, in batches.
+ */
+#include "cache.h"
+
+#include "options.h"
+#include "remote.h"
+
+#define relaxed memory_order_relaxed
+
+static void count(_Atomic uint64_t *counter)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, relaxed) + 1, relaxed);
+}
+
+/* --- going home --------------------------------------------------------------------------------------------------- */
+
+static void send(struct outbox *box)
+{
+	if (box->head == NULL)
+		return;
+	remote_push(box->owner, box->head, box->tail, OUTBOX_NBYTES - (size_t)box->room);
+	box->head = NULL;
+}
+
+void cache_outbox_init(struct outbox outbox[OUTBOX_BUCKETS])
+{
+	for (unsigned bucket = 0; bucket < OUTBOX_BUCKETS; bucket++)
+		outbox[bucket].head = NULL;
+}
+
+void cache_post(struct outbox outbox[OUTBOX_BUCKETS], struct block *block, uint32_t word)
+{
+	struct outbox *box = &outbox[cache_bucket(word_owner(word))];
+	int32_t nbytes = (int32_t)sizeclass_nbytes(word_szidx(word));
+	if (box->head != NULL && (box->owner != word_owner(word) || box->room < nbytes))
+		send(box);
+	if (box->head == NULL) {
+		box->owner = word_owner(word);
+		box->room = (int32_t)OUTBOX_NBYTES;
+		box->tail = block;
+	}
+	block->next = box->head;
+	box->room -= nbytes;
+	box->head = block;
+}
+
+void cache_send_all(struct outbox outbox[OUTBOX_BUCKETS])
+{
+	for (unsigned bucket = 0; bucket < OUTBOX_BUCKETS; bucket++)
+		send(&outbox[bucket]);
+}
+
+static void return_block(struct heap *heap, struct outbox outbox[OUTBOX_BUCKETS], struct block *block)
+{
+	uint32_t word = address_map_word(block);
+	if (likely(word_owner(word) == heap->id))
+		heap_put_block(heap, block, word);
+	else
+		cache_post(outbox, block, word);
+}
+
+void cache_return_chain(struct heap *heap, struct outbox outbox[OUTBOX_BUCKETS], struct block *chain)
+{
+	for (struct block *next; chain != NULL; chain = next) {
+		next = chain->next;
+		return_block(heap, outbox, chain);
+	}
+}
+
+/* Return n blocks from the head of the list. */
+static void flush(struct heap *heap, unsigned szidx, unsigned n)
+{
+	struct cache_list *list = &heap->cache[szidx];
+	heap->classes[szidx].used = 1;
+	count(&heap->counters.flushes);
+	for (; n > 0 && list->head != NULL; n--) {
+		struct block *block = list->head;
+		list->head = block->next;
+		list->room++;
+		return_block(heap, heap->outbox, block);
+	}
+}
+
+void cache_overflow(struct heap *heap, unsigned szidx)
+{
+	struct cache_list *list = &heap->cache[szidx];
+	heap->classes[szidx].flushed = 1;
+	heap->classes[szidx].allocates = 0;
+	if (list->room < 0)
+		flush(heap, szidx, list->bound / 2 + 1);
+}
+
+static void flush_list(struct heap *heap, unsigned szidx)
+{
+	struct cache_list *list = &heap->cache[szidx];
+	if (list->head != NULL)
+		flush(heap, szidx, UINT32_MAX);
+	list->room = (int32_t)list->bound;
+}
+
+void cache_flush_all(struct heap *heap)
+{
+	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++) {
+		flush_list(heap, szidx);
+		heap->classes[szidx].used = 0;
+	}
+	cache_send_all(heap->outbox);
+}
+
+static void shrink_bound(struct heap *heap, unsigned szidx)
+{
+	struct cache_list *list = &heap->cache[szidx];
+	uint32_t bound = heap_first_bound(szidx);
+	heap->cache_nbytes -= (uint32_t)((list->bound - bound) * sizeclass_nbytes(szidx));
+	list->bound = bound;
+	list->room = (int32_t)bound;
+}
+
+void cache_reset(struct heap *heap)
+{
+	cache_flush_all(heap);
+	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++) {
+		shrink_bound(heap, szidx);
+		heap->classes[szidx] = (struct cache_class){0};
+	}
+	heap->veteran = 0;
+}
+
+void cache_age(struct heap *heap)
+{
+	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++) {
+		struct cache_class *class = &heap->classes[szidx];
+		if (!class->used) {
+			flush_list(heap, szidx);
+			shrink_bound(heap, szidx);
+		}
+		class->used = 0;
+	}
+	cache_send_all(heap->outbox);
+	heap_release_empty(heap);
+}
+
+/* --- refill ------------------------------------------------------------------------------------------------------- */
+
+/* A longer list would have saved the overflow and this refill: double it, within the caps of class and thread. */
+static void grow_bound(struct heap *heap, unsigned szidx)
+{
+	struct cache_list *list = &heap->cache[szidx];
+	size_t grown = list->bound * sizeclass_nbytes(szidx);
+	size_t class_cap = CACHE_CLASS_NBYTES;
+	heap->classes[szidx].flushed = 0;
+	if (2 * grown > class_cap || heap->cache_nbytes + grown > (size_t)options.cache_kib << 10)
+		return;
+	heap->cache_nbytes += (uint32_t)grown;
+	list->room += (int32_t)list->bound;
+	list->bound *= 2;
+}
+
+/* The first blocks of a class come few at a time from the shared heap: a thread that wants no more takes no pool. */
+static unsigned take_shared(struct heap *heap, unsigned szidx, struct block **chain)
+{
+	struct heap *shared = heap_shared(heap->node);
+	unsigned want = YOUNG_FIRST_BLOCKS << heap->classes[szidx].refills++;
+	unsigned most = (unsigned)(YOUNG_NBYTES / sizeclass_nbytes(szidx)), n = 0;
+	if (shared == NULL)
+		return 0;
+	if (want > most)
+		want = most == 0 ? 1 : most;
+	*chain = NULL;
+	heap_lock(shared);
+	for (; n < want; n++) {
+		struct block *block = heap_take_block(shared, szidx);
+		if (block == NULL && (remote_drain(shared, DRAIN_BLOCKS) > 0 || heap_add_pool(shared, szidx)))
+			block = heap_take_block(shared, szidx);
+		if (block == NULL)
+			break;
+		block->next = *chain;
+		*chain = block;
+	}
+	heap_unlock(shared);
+	return n;
+}
+
+static unsigned take_own(struct heap *heap, unsigned szidx, struct block **chain)
+{
+	unsigned most = heap->cache[szidx].bound;
+	unsigned n = heap_take_batch(heap, szidx, most, chain);
+	if (n == 0 && remote_is_waiting(heap)) {
+		remote_drain(heap, DRAIN_BLOCKS);
+		n = heap_take_batch(heap, szidx, most, chain);
+	}
+	if (n == 0 && heap_add_pool(heap, szidx))
+		n = heap_take_batch(heap, szidx, most, chain);
+	return n;
+}
+
+_Atomic bool cache_exact;
+
+static unsigned take_one(struct heap *heap, unsigned szidx, struct block **chain)
+{
+	*chain = heap_take_block(heap, szidx);
+	if (*chain == NULL && (remote_drain(heap, DRAIN_BLOCKS) > 0 || heap_add_pool(heap, szidx)))
+		*chain = heap_take_block(heap, szidx);
+	if (*chain == NULL && heap_add_pool(heap, szidx))
+		*chain = heap_take_block(heap, szidx);
+	if (*chain == NULL)
+		return 0;
+	(*chain)->next = NULL;
+	return 1;
+}
+
+bool cache_refill(struct heap *heap, unsigned szidx)
+{
+	struct cache_list *list = &heap->cache[szidx];
+	struct cache_class *class = &heap->classes[szidx];
+	struct block *chain;
+	unsigned n = 0;
+	if (class->flushed)
+		grow_bound(heap, szidx);
+	if (atomic_load_explicit(&cache_exact, relaxed))
+		n = take_one(heap, szidx, &chain);
+	else if (class->refills < YOUNG_REFILLS && !heap->veteran)
+		n = take_shared(heap, szidx, &chain);
+	if (n == 0 && !atomic_load_explicit(&cache_exact, relaxed))
+		n = take_own(heap, szidx, &chain);
+	if (n == 0)
+		return false;
+	count(&heap->counters.refills);
+	class->allocates = class->used = 1;
+	/* What was taken counts, but a quarter of the room stays: the next frees shall not overflow at once. */
+	int32_t room = (int32_t)(list->bound - n), least = (int32_t)(list->bound / 4);
+	list->room = n > list->bound || room < least ? least : room;
+	list->head = chain;
+	return true;
+}

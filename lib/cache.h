@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Cache: the thread's own lists of blocks in front of its heap, one per size class, and its outbox. The fast path.
+ *
+ * Each operation on a list is: announce the list in slot.last, load slot.current, work, and store the list's head last.
+ * One plain store more than a bare list; it lets claim.c empty the cache of a thread that sleeps.
+ *
+ * Bounds: a list starts small and doubles only when a refill follows an overflow, since only then a longer list would
+ * have saved both; a long list freed in random order would be poison for whoever allocates from it next.
+ * Invariants: room >= bound - length of each list, as settled; a refill that brings more leaves some room all the same. Blocks in a list count as out in their pools. A list may
+ * hold blocks of other heaps; a flush sorts them out.
+ * Locking: lists are the attached thread's alone, without a lock. Refill and flush run under the heap's lock.
+ */
+#ifndef QUARRY_CACHE_H
+#define QUARRY_CACHE_H
+
+#include "heap.h"
+
+/* Tell visitors which list this thread works on, then say whose lists it may use. */
+static force_inline struct heap *cache_announce(uint32_t list)
+{
+	atomic_store_explicit(&slot.last, list, memory_order_relaxed);
+	compiler_barrier();
+	return atomic_load_explicit(&slot.current, memory_order_relaxed);
+}
+
+/** Take a block of the class from this thread's cache; NULL: empty, or no cache at the moment. */
+static force_inline struct block *cache_take(unsigned szidx)
+{
+	struct cache_list *list = &cache_announce(szidx)->cache[szidx];
+	struct block *block = list->head;
+	if (unlikely(block == NULL))
+		return NULL;
+	list->room++;
+	list->head = block->next;
+	return block;
+}
+
+/* Push onto a list. The link is written before the head, so that a visitor finds a whole list. */
+static force_inline void cache_push(struct cache_list *list, struct block *block)
+{
+	block->next = list->head;
+	list->room--;
+	compiler_barrier();
+	list->head = block;
+}
+
+/** The list is full: return the newer half of it. Under the heap's lock, settled. */
+void cache_overflow(struct heap *heap, unsigned szidx);
+
+/** Fill the empty list of a class. Under the heap's lock, settled. False: nothing without another arena. */
+bool cache_refill(struct heap *heap, unsigned szidx);
+
+/**
+ * While set, refills bring just the block that is asked for: what lies in no pool is then with the program, or was freed
+ * since (walk.c). Set under claim_lock.
+ */
+extern _Atomic bool cache_exact;
+
+/** Chains by owner, all empty. */
+void cache_outbox_init(struct outbox outbox[OUTBOX_BUCKETS]);
+
+/** Put a block of another heap into an outbox; sends the chain that is in its way. Any heap's lock may be held. */
+void cache_post(struct outbox outbox[OUTBOX_BUCKETS], struct block *block, uint32_t word);
+
+/** Send all chains of an outbox. */
+void cache_send_all(struct outbox outbox[OUTBOX_BUCKETS]);
+
+/** Put a chain of blocks, cut off a list, where they belong: the heap's pools or the outbox. Under the heap's lock. */
+void cache_return_chain(struct heap *heap, struct outbox outbox[OUTBOX_BUCKETS], struct block *chain);
+
+/** Empty all lists and the outbox. Under the heap's lock, settled (or the thread is gone). */
+void cache_flush_all(struct heap *heap);
+
+/** Empty the lists that were not refilled or flushed since the last call, back to their first bounds. Under the heap's lock, settled. */
+void cache_age(struct heap *heap);
+
+/** Empty all lists, back to first bounds and young classes: the thread leaves. Under the heap's lock, settled. */
+void cache_reset(struct heap *heap);
+
+/** Bucket of the outbox for an owner. */
+static inline unsigned cache_bucket(uint32_t owner_id)
+{
+	return owner_id % OUTBOX_BUCKETS;
+}
+
+#endif

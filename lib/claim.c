@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Claim: see claim.h.
+ */
+#include "claim.h"
+
+#include "cache.h"
+#include "os.h"
+#include "remote.h"
+
+#define relaxed memory_order_relaxed
+#define BATCH 64 /* heaps that share the three barriers of a visit */
+#define IDLE_TICKS 2
+#define MOST_TRIES 1000
+
+static struct lock visit_lock;
+
+static _Atomic unsigned holders; /* claim_hold without claim_release */
+
+static bool has_barrier(void)
+{
+	return !QUARRY_TSAN && os_barrier_ready();
+}
+
+bool claim_is_locked_mode(void)
+{
+	return !has_barrier() || atomic_load_explicit(&holders, relaxed) > 0;
+}
+
+/* The visitor's view of a list that its thread may be using: one load, neither torn nor repeated. */
+static struct block *load_block(struct block *const *place)
+{
+	return *(struct block *const volatile *)place;
+}
+
+static struct block **head_of(struct heap *heap, uint32_t list)
+{
+	if (list < NB_SIZE_CLASSES)
+		return &heap->cache[list].head;
+	return &heap->outbox[list - NB_SIZE_CLASSES].head;
+}
+
+/* --- settle ------------------------------------------------------------------------------------------------------- */
+
+/* The list in doubt now holds H, nothing, B above H, or B alone; everything else was taken. */
+static void settle_list(struct heap *heap)
+{
+	if (heap->seen_list >= CACHE_LISTS)
+		return;
+	struct block **head = head_of(heap, heap->seen_list), *seen = heap->seen_head;
+	if (seen != NULL && *head == heap->seen_next)
+		*head = NULL; /* H was popped */
+	if (seen != NULL && *head != NULL)
+		seen->next = NULL; /* what hung below was taken */
+
+	unsigned n = 0;
+	struct block *tail = NULL;
+	for (struct block *block = *head; block != NULL; block = block->next, n++)
+		tail = block;
+	if (heap->seen_list < NB_SIZE_CLASSES) {
+		heap->cache[heap->seen_list].room -= (int32_t)n;
+	} else if (tail != NULL) {
+		struct outbox *box = &heap->outbox[heap->seen_list - NB_SIZE_CLASSES];
+		box->tail = tail;
+		box->room = (int32_t)OUTBOX_NBYTES;
+		for (struct block *block = *head; block != NULL; block = block->next)
+			box->room -= (int32_t)sizeclass_nbytes(word_szidx(address_map_word(block)));
+	}
+}
+
+void claim_settle(struct heap *heap)
+{
+	if (likely(!heap->diverted))
+		return;
+	if (heap->taken) {
+		for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++)
+			heap->cache[szidx].room = (int32_t)heap->cache[szidx].bound;
+		settle_list(heap);
+	} else if (heap->poked) {
+		cache_age(heap);
+	}
+	heap->taken = heap->poked = 0;
+	heap->seen_list = CACHE_LISTS;
+	heap->locked = claim_is_locked_mode();
+	if (heap->locked)
+		return;
+	heap->diverted = 0;
+	atomic_store_explicit(&slot.current, heap, memory_order_release);
+}
+
+/* --- divert, note, take --------------------------------------------------------------------------------------------- */
+
+static void divert(struct heap *heap)
+{
+	atomic_store_explicit(&heap->slot->current, &heap_empty, memory_order_release);
+	heap->diverted = 1;
+}
+
+static void note_head(struct heap *heap)
+{
+	heap->seen_list = atomic_load_explicit(&heap->slot->last, relaxed);
+	heap->seen_head = heap->seen_list < CACHE_LISTS ? load_block(head_of(heap, heap->seen_list)) : NULL;
+	heap->seen_next = NULL;
+}
+
+/* The block may have been handed out and freed meanwhile: the link is then nonsense, which the next look at the head
+ * betrays, and its arena stays mapped, since whoever unmaps one holds VISIT. */
+static void note_link(struct heap *heap)
+{
+	if (heap->seen_head != NULL)
+		heap->seen_next = load_block(&heap->seen_head->next);
+}
+
+static bool note_holds(struct heap *heap)
+{
+	return heap->seen_list >= CACHE_LISTS || load_block(head_of(heap, heap->seen_list)) == heap->seen_head;
+}
+
+/* Everything but the list in doubt, of which only what hangs below the head. What belongs to others is sent from an
+ * outbox of the visitor's: the thread may be pushing into its own. */
+static void take(struct heap *heap)
+{
+	struct outbox outbox[OUTBOX_BUCKETS];
+	cache_outbox_init(outbox);
+	heap->taken = 1;
+	atomic_fetch_add_explicit(&heap->counters.visits, 1, relaxed);
+	for (uint32_t list = 0; list < CACHE_LISTS; list++) {
+		struct block **head = head_of(heap, list), *chain = *head;
+		if (list == heap->seen_list)
+			chain = heap->seen_next;
+		else
+			*head = NULL;
+		cache_return_chain(heap, outbox, chain);
+	}
+	cache_send_all(outbox);
+}
+
+/* --- a visit -------------------------------------------------------------------------------------------------------- */
+
+struct visit {
+	struct heap *heap[BATCH];
+	unsigned n;
+};
+
+/* Sums up where the lists stand. A race with the thread is harmless: the figure is then just another one. */
+__attribute__((no_sanitize("thread"))) static uint64_t fingerprint(struct heap *heap)
+{
+	uint64_t sum = atomic_load_explicit(&heap->counters.refills, relaxed);
+	for (uint32_t list = 0; list < CACHE_LISTS; list++)
+		sum = sum * 31 + (uintptr_t)load_block(head_of(heap, list));
+	return sum;
+}
+
+static bool is_idle(struct heap *heap)
+{
+	uint64_t now = fingerprint(heap);
+	if (now != heap->fingerprint) {
+		heap->fingerprint = now;
+		heap->idle_ticks = 0;
+		return false;
+	}
+	return ++heap->idle_ticks >= IDLE_TICKS;
+}
+
+/* Which way to a heap's lists, under its lock. */
+enum access {
+	OPEN,    /* at rest under the lock: no thread, the caller's own, or locked mode */
+	BARRED,  /* the kernel withdrew membarrier and the thread has not gone over to locked mode yet */
+	DIVERT,  /* by the protocol */
+	EMPTIED, /* taken already, and the thread has not come by since */
+};
+
+static enum access access_to(const struct heap *heap)
+{
+	if (heap->kind != HEAP_ATTACHED || heap->slot == &slot || heap->locked)
+		return OPEN;
+	if (heap->taken)
+		return EMPTIED;
+	return has_barrier() ? DIVERT : BARRED;
+}
+
+static void empty_inbox(struct heap *heap)
+{
+	remote_drain(heap, UINT32_MAX);
+	heap_release_empty(heap);
+	if (heap->kind == HEAP_PARKED)
+		heap_give_rings(heap);
+}
+
+/* The first step for a heap. True if the visit goes on with it; *whole becomes false where it cannot. */
+static bool begin(struct heap *heap, enum claim_scope scope, bool *whole)
+{
+	bool goes_on = false;
+	heap_lock(heap);
+	enum access access = access_to(heap);
+	bool wanted = scope == CLAIM_ALL || heap->kind != HEAP_ATTACHED;
+	if (!wanted && access != EMPTIED && heap->slot != &slot)
+		wanted = is_idle(heap);
+	if (heap->slot == &slot) {
+		divert(heap); /* so that settling decides the mode anew */
+		claim_settle(heap);
+	}
+	if (access == OPEN && wanted && heap->kind != HEAP_SHARED)
+		cache_flush_all(heap);
+	if (access == BARRED && scope == CLAIM_ALL)
+		*whole = false;
+	if (access == DIVERT && (wanted || scope == CLAIM_POKE)) {
+		divert(heap);
+		heap->poked = 1;
+		goes_on = wanted;
+	}
+	heap->visited = !goes_on;
+	if (wanted || access == EMPTIED)
+		empty_inbox(heap);
+	heap_unlock(heap);
+	return goes_on;
+}
+
+/* One step of the protocol for every heap of the batch that is still diverted; a heap that fails it drops out. */
+static void each(struct visit *visit, bool (*step)(struct heap *heap))
+{
+	unsigned kept = 0;
+	for (unsigned i = 0; i < visit->n; i++) {
+		struct heap *heap = visit->heap[i];
+		heap_lock(heap);
+		if (heap->kind == HEAP_ATTACHED && heap->diverted && !heap->taken && step(heap))
+			visit->heap[kept++] = heap;
+		heap_unlock(heap);
+	}
+	visit->n = kept;
+}
+
+static bool step_note_head(struct heap *heap)
+{
+	note_head(heap);
+	return true;
+}
+
+static bool step_note_link(struct heap *heap)
+{
+	note_link(heap);
+	return true;
+}
+
+static bool step_take(struct heap *heap)
+{
+	if (!note_holds(heap))
+		return false;
+	take(heap);
+	empty_inbox(heap);
+	heap->visited = 1;
+	return true;
+}
+
+static bool finish(struct visit *visit)
+{
+	if (visit->n == 0)
+		return true;
+	if (!os_barrier())
+		return false;
+	each(visit, step_note_head);
+	if (!os_barrier())
+		return false;
+	each(visit, step_note_link);
+	if (!os_barrier())
+		return false;
+	each(visit, step_take);
+	return true;
+}
+
+/* One round over the heaps that were not reached yet; returns how many still are not. */
+static unsigned visit_round(enum claim_scope scope, bool *whole)
+{
+	struct visit visit = {.n = 0};
+	unsigned missed = 0;
+	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap)) {
+		if (!heap->visited && begin(heap, scope, whole))
+			visit.heap[visit.n++] = heap;
+		if (visit.n == BATCH || heap_next(heap) == NULL) {
+			*whole = finish(&visit) && *whole;
+			visit.n = 0;
+		}
+	}
+	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap))
+		missed += !heap->visited;
+	return missed;
+}
+
+/* A heap is missed while its thread comes by at just the wrong moments. */
+static bool visit_all(enum claim_scope scope)
+{
+	bool whole = true;
+	unsigned missed = 1;
+	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap))
+		heap->visited = 0;
+	for (int tries = 0; missed > 0 && tries < (scope == CLAIM_ALL ? MOST_TRIES : 1); tries++)
+		missed = visit_round(scope, &whole);
+	return whole && missed == 0;
+}
+
+bool claim_visit(enum claim_scope scope)
+{
+	claim_lock();
+	bool whole = visit_all(scope);
+	claim_unlock();
+	return whole;
+}
+
+bool claim_hold(void)
+{
+	claim_lock();
+	atomic_fetch_add(&holders, 1);
+	atomic_store(&cache_exact, true);
+	bool whole = visit_all(CLAIM_ALL);
+	claim_unlock();
+	if (!whole)
+		claim_release();
+	return whole;
+}
+
+void claim_release(void)
+{
+	claim_lock();
+	unsigned before = atomic_load(&holders);
+	if (before > 0) /* a fork child may have let go already */
+		atomic_store(&holders, before - 1);
+	if (before <= 1)
+		atomic_store(&cache_exact, false);
+	claim_unlock();
+}
+
+/* --- fork ----------------------------------------------------------------------------------------------------------- */
+
+
+/* Threads, other than this one, whose lists are at rest only by the protocol. */
+static bool is_in_doubt(const struct heap *heap)
+{
+	return heap->kind == HEAP_ATTACHED && heap->slot != &slot && !heap->taken && !heap->locked;
+}
+
+static void for_doubtful(void (*step)(struct heap *heap))
+{
+	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap))
+		if (is_in_doubt(heap))
+			step(heap);
+}
+
+static bool all_notes_hold(void)
+{
+	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap))
+		if (is_in_doubt(heap) && !note_holds(heap))
+			return false;
+	return true;
+}
+
+static bool notes_are_good; /* from prepare to child; under VISIT */
+
+void claim_prepare_fork(void)
+{
+	notes_are_good = false;
+	for_doubtful(divert);
+	for (int tries = 0; tries < MOST_TRIES && !notes_are_good; tries++) {
+		if (!os_barrier())
+			return;
+		for_doubtful(note_head);
+		if (!os_barrier())
+			return;
+		for_doubtful(note_link);
+		if (!os_barrier())
+			return;
+		notes_are_good = all_notes_hold();
+	}
+}
+
+/* A vanished thread's lists stay with its heap, for whoever gets it next; a block in doubt is given up. */
+static void orphan(struct heap *heap)
+{
+	for (uint32_t list = 0; list < CACHE_LISTS && !heap->locked; list++) {
+		struct block **head = head_of(heap, list);
+		if (!heap->taken && !notes_are_good)
+			*head = NULL;
+		else if (list == heap->seen_list)
+			*head = heap->taken ? NULL : heap->seen_next;
+	}
+	heap->diverted = heap->poked = heap->taken = heap->locked = 0;
+	heap->seen_list = CACHE_LISTS;
+	heap->slot = NULL;
+	heap->kind = HEAP_PARKED;
+}
+
+void claim_orphans(struct heap *own)
+{
+	atomic_store(&holders, 0);
+	atomic_store(&cache_exact, false);
+	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap))
+		if (heap->kind == HEAP_ATTACHED && heap != own) {
+			orphan(heap);
+			heap_park(heap);
+		}
+}
+
+void claim_lock(void)
+{
+	lock_take(&visit_lock, LOCK_VISIT);
+}
+
+void claim_unlock(void)
+{
+	lock_drop(&visit_lock, LOCK_VISIT);
+}
+
+void claim_unlock_after_fork(bool in_child)
+{
+	if (in_child)
+		lock_reset(&visit_lock);
+	else
+		claim_unlock();
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Compiler: what C does not say by itself. Branch hints, cold code, cache lines, TLS model, relaxed access.
+ */
+#ifndef QUARRY_COMPILER_H
+#define QUARRY_COMPILER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#define cold_path __attribute__((cold, noinline))
+#define force_inline inline __attribute__((__always_inline__))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+
+#define CACHE_LINE 64
+/* Neighbouring lines are fetched in pairs, so what different threads write lies two lines apart. */
+#define FALSE_SHARING_RANGE 128
+
+/* Initial-exec: one instruction, and no call into the loader, which may call malloc. */
+#define thread_local_ie _Thread_local __attribute__((tls_model("initial-exec")))
+
+/* Orders the compiler only; pairs with membarrier in claim.c, which orders the processor. */
+#define compiler_barrier() atomic_signal_fence(memory_order_seq_cst)
+
+#if defined(__SANITIZE_THREAD__)
+#define QUARRY_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define QUARRY_TSAN 1
+#endif
+#endif
+#ifndef QUARRY_TSAN
+#define QUARRY_TSAN 0
+#endif
+
+#ifndef QUARRY_DEBUG
+#define QUARRY_DEBUG 0
+#endif
+
+#endif

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Entry: the slow entries, which sort requests into small, span and large. Only here is a thread attached, an arena mapped
+ * and the purger started: with no lock held, on the way in or out.
+ */
+#include "entry.h"
+
+#include <errno.h>
+
+#include "arena_list.h"
+#include "claim.h"
+#include "large.h"
+#include "node.h"
+#include "purge.h"
+#include "remote.h"
+#include "report.h"
+#include "span.h"
+#include "thread.h"
+
+static unsigned current_node(void)
+{
+	struct heap *heap = thread_heap();
+	return heap != NULL ? heap->node : node_current();
+}
+
+static void *out_of_memory(void)
+{
+	errno = ENOMEM;
+	return NULL;
+}
+
+/* --- small -------------------------------------------------------------------------------------------------------- */
+
+static struct block *pop(struct cache_list *list)
+{
+	struct block *block = list->head;
+	if (block != NULL) {
+		list->head = block->next;
+		list->room++;
+	}
+	return block;
+}
+
+static struct block *take_from_heap(struct heap *heap, unsigned szidx)
+{
+	heap_lock(heap);
+	claim_settle(heap);
+	struct block *block = pop(&heap->cache[szidx]);
+	if (block == NULL && cache_refill(heap, szidx))
+		block = pop(&heap->cache[szidx]);
+	heap_unlock(heap);
+	return block;
+}
+
+static struct block *take_from_shared(unsigned szidx)
+{
+	struct heap *shared = heap_shared(node_current());
+	if (shared == NULL)
+		return NULL;
+	heap_lock(shared);
+	struct block *block = heap_take_block(shared, szidx);
+	if (block == NULL && (remote_drain(shared, DRAIN_BLOCKS) > 0 || heap_add_pool(shared, szidx)))
+		block = heap_take_block(shared, szidx);
+	if (block == NULL && heap_add_pool(shared, szidx))
+		block = heap_take_block(shared, szidx);
+	heap_unlock(shared);
+	return block;
+}
+
+/* More memory for the node: a new arena; failing that, what lies idle in this process, once. */
+enum effort { GROW, RECLAIM, GIVE_UP };
+
+static bool more_memory(unsigned node, enum effort *effort)
+{
+	if (*effort == GROW) {
+		if (arena_list_grow(node))
+			return true;
+		*effort = RECLAIM;
+	}
+	if (*effort == GIVE_UP)
+		return false;
+	*effort = GIVE_UP;
+	purge_all(0, true);
+	arena_list_grow(node);
+	return true;
+}
+
+static void *allocate_small(unsigned szidx)
+{
+	enum effort effort = GROW;
+	for (;;) {
+		thread_follow_node();
+		struct heap *heap = thread_heap();
+		struct block *block = heap != NULL ? take_from_heap(heap, szidx) : take_from_shared(szidx);
+		if (block != NULL) {
+			purge_hint();
+			return block;
+		}
+		if (!more_memory(heap != NULL ? heap->node : node_current(), &effort))
+			return out_of_memory();
+	}
+}
+
+/* --- span and large ------------------------------------------------------------------------------------------------- */
+
+static void *allocate_large(size_t nbytes, size_t alignment, bool *zeroed)
+{
+	unsigned node = current_node();
+	void *ptr = large_alloc(node, nbytes, alignment, zeroed);
+	if (ptr == NULL && large_good_size(nbytes) != 0) {
+		purge_all(0, true);
+		ptr = large_alloc(node, nbytes, alignment, zeroed);
+	}
+	purge_hint();
+	return ptr;
+}
+
+/* A request that pools do not serve: above the threshold, or of an alignment that no class has. */
+void *entry_malloc_big(size_t nbytes, size_t alignment, bool *zeroed)
+{
+	if (nbytes > LARGE_REQUEST_THRESHOLD || alignment > LARGE_REQUEST_THRESHOLD)
+		return allocate_large(nbytes, alignment, zeroed);
+	enum effort effort = GROW;
+	for (;;) {
+		unsigned node = current_node();
+		void *ptr = span_alloc(node, nbytes, alignment, zeroed);
+		if (ptr != NULL)
+			return ptr;
+		if (!more_memory(node, &effort))
+			return allocate_large(nbytes, alignment, zeroed);
+	}
+}
+
+/* --- slow entries ----------------------------------------------------------------------------------------------------- */
+
+void *entry_malloc_slow(size_t nbytes)
+{
+	return allocate_small(sizeclass_of(nbytes));
+}
+
+void *entry_malloc_medium(size_t nbytes)
+{
+	if (likely(nbytes <= SMALL_REQUEST_THRESHOLD)) {
+		unsigned szidx = sizeclass_of(nbytes);
+		struct block *block = cache_take(szidx);
+		return block != NULL ? block : allocate_small(szidx);
+	}
+	bool zeroed;
+	return entry_malloc_big(nbytes, ALIGNMENT, &zeroed);
+}
+
+void entry_overflow(unsigned szidx)
+{
+	struct heap *heap = slot.heap;
+	heap_lock(heap);
+	claim_settle(heap);
+	cache_overflow(heap, szidx);
+	heap_unlock(heap);
+	purge_hint();
+}
+
+void entry_report_misuse(const char *what, const void *ptr, uint32_t word)
+{
+	if (word_is_pool(word))
+		report_fault(what, ptr, (int)word_szidx(word), sizeclass_nbytes(word_szidx(word)), arena_base(ptr));
+	else
+		report_fault(what, ptr, -1, 0, NULL);
+}
+
+void entry_free_twice(void *ptr, uint32_t word)
+{
+	entry_report_misuse("double free", ptr, word);
+}
+
+/* Debug builds look at every free: is it a block's start, and is the block out? */
+static bool is_sound(struct heap *heap, struct block *block, uint32_t word)
+{
+	unsigned szidx = word_szidx(word);
+	if (!sizeclass_divides(szidx, (size_t)((char *)block - entry_pool_start(block, word)))) {
+		entry_report_misuse("free of an interior pointer", block, word);
+		return false;
+	}
+	bool found = false;
+	if (QUARRY_DEBUG && heap != NULL)
+		for (struct block *cached = heap->cache[szidx].head; cached != NULL && !found; cached = cached->next)
+			found = cached == block;
+	if (QUARRY_DEBUG && !found) {
+		const struct pool_header *pool = pool_header_at(entry_pool_start(block, word));
+		found = pool_has_block(pool, sizeclass_block_index(szidx, (size_t)((char *)block - pool_start(pool))));
+	}
+	if (found)
+		entry_report_misuse("double free", block, word);
+	return !found;
+}
+
+/* Is a block of another heap worth keeping? While this thread allocates the class and has little of it. */
+static bool is_wanted(const struct heap *heap, unsigned szidx)
+{
+	const struct cache_list *list = &heap->cache[szidx];
+	return heap->classes[szidx].allocates && list->room > (int32_t)(list->bound / 2);
+}
+
+/* Without a lock: onto the thread's own list or into its outbox. False: the lock is needed. */
+static bool free_foreign(struct block *block, uint32_t word)
+{
+	unsigned szidx = word_szidx(word), bucket = cache_bucket(word_owner(word));
+	struct heap *heap = cache_announce(szidx);
+	if (heap == &heap_empty)
+		return false;
+	if (word_owner(word) == heap->id || is_wanted(heap, szidx)) {
+		cache_push(&heap->cache[szidx], block);
+		if (heap->cache[szidx].room < 0)
+			entry_overflow(szidx);
+		return true;
+	}
+	heap = cache_announce((uint32_t)(NB_SIZE_CLASSES + bucket));
+	if (heap == &heap_empty)
+		return false;
+	struct outbox *box = &heap->outbox[bucket];
+	int32_t nbytes = (int32_t)sizeclass_nbytes(szidx);
+	if (box->head == NULL) {
+		box->owner = word_owner(word);
+		box->room = (int32_t)OUTBOX_NBYTES;
+		box->tail = block;
+	} else if (box->owner != word_owner(word) || box->room < nbytes) {
+		return false;
+	}
+	box->room -= nbytes;
+	block->next = box->head;
+	compiler_barrier();
+	box->head = block;
+	return true;
+}
+
+static void free_locked(struct heap *heap, struct block *block, uint32_t word)
+{
+	unsigned szidx = word_szidx(word);
+	heap_lock(heap);
+	claim_settle(heap);
+	if (word_owner(word) == heap->id || is_wanted(heap, szidx)) {
+		cache_push(&heap->cache[szidx], block);
+		if (heap->cache[szidx].room < 0)
+			cache_overflow(heap, szidx);
+	} else {
+		cache_post(heap->outbox, block, word);
+	}
+	heap_unlock(heap);
+	purge_hint();
+}
+
+static void free_small(struct block *block, uint32_t word)
+{
+	struct heap *heap = thread_heap();
+	if (!is_sound(heap, block, word))
+		return;
+	if (heap == NULL)
+		remote_push(word_owner(word), block, block, sizeclass_nbytes(word_szidx(word)));
+	else if (!free_foreign(block, word))
+		free_locked(heap, block, word);
+}
+
+void entry_free_slow(void *ptr, uint32_t word)
+{
+	if (ptr == NULL)
+		return;
+	if (word_is_pool(word)) {
+		free_small(ptr, word);
+	} else if (word == WORD_SPAN && (uintptr_t)ptr % POOL_SIZE == 0) {
+		span_free(ptr);
+		purge_hint();
+	} else if (large_free(ptr)) {
+		purge_hint();
+	} else {
+		entry_report_misuse(word == 0 ? "free of a foreign pointer" : "free of an interior pointer", ptr, word);
+	}
+}

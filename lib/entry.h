@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Entry: malloc and free as far as they go without a lock, for all names of the same calls (quarry.c, malloc.c,
+ * operators.c) to inline. Owns nothing.
+ *
+ *     entry_malloc                        entry_free
+ *       cache_take      pops, done          address_map_word   one load: owner and class
+ *       entry_malloc_slow  (quarry.c)       cache_push         the thread's own block, done
+ *                                           entry_overflow     the list is full
+ *                                           entry_free_slow    another's block, span, large, misuse, NULL
+ */
+#ifndef QUARRY_ENTRY_H
+#define QUARRY_ENTRY_H
+
+#include "cache.h"
+
+cold_path void *entry_malloc_slow(size_t nbytes);
+__attribute__((noinline)) void *entry_malloc_medium(size_t nbytes);
+__attribute__((noinline)) void entry_free_slow(void *ptr, uint32_t word);
+cold_path void entry_overflow(unsigned szidx);
+cold_path void entry_free_twice(void *ptr, uint32_t word);
+cold_path void entry_report_misuse(const char *what, const void *ptr, uint32_t word);
+
+/**
+ * A request that pools do not serve: above SMALL_REQUEST_THRESHOLD, or of an alignment (a power of two) that no class has.
+ * zeroed becomes whether the memory reads as zero. NULL with ENOMEM.
+ */
+void *entry_malloc_big(size_t nbytes, size_t alignment, bool *zeroed);
+
+/** Start of the pool that contains ptr, whose word is a pool's. */
+static inline char *entry_pool_start(const void *ptr, uint32_t word)
+{
+	uintptr_t unit = (uintptr_t)ptr & ~(uintptr_t)(POOL_SIZE - 1);
+	return (char *)(unit - word_phase(word) * POOL_SIZE);
+}
+
+static force_inline void *entry_malloc(size_t nbytes)
+{
+	if (unlikely(nbytes - 1 >= TABLE_LIMIT)) /* 0 as well */
+		return entry_malloc_medium(nbytes);
+	struct block *block = cache_take(sizeclass_of_tabled(nbytes));
+	if (unlikely(block == NULL))
+		return entry_malloc_slow(nbytes);
+	return block;
+}
+
+static force_inline void entry_free(void *ptr)
+{
+	uint32_t word = address_map_word(ptr);
+	unsigned szidx = word_szidx(word);
+	struct heap *heap = cache_announce(szidx);
+	if (unlikely(word - heap->word_base >= WORD_OWNER) || (QUARRY_DEBUG && ptr != NULL)) {
+		entry_free_slow(ptr, word);
+		return;
+	}
+	struct cache_list *list = &heap->cache[szidx];
+	struct block *block = ptr;
+	if (unlikely(list->head == block)) {
+		entry_free_twice(ptr, word);
+		return;
+	}
+	cache_push(list, block);
+	if (unlikely(list->room < 0))
+		entry_overflow(szidx);
+}
+
+/** The size is not trusted: the word says what the block is. */
+static force_inline void entry_free_sized(void *ptr, size_t nbytes)
+{
+	(void)nbytes;
+	entry_free(ptr);
+}
+
+#endif

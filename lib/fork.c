@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fork: see fork.h.
+ */
+#include "fork.h"
+
+#include <pthread.h>
+
+#include "address_map.h"
+#include "arena_list.h"
+#include "claim.h"
+#include "heap.h"
+#include "large.h"
+#include "lock.h"
+#include "meta.h"
+#include "purge.h"
+#include "thread.h"
+
+static void prepare(void)
+{
+	thread_heap(); /* attaching takes locks */
+	urcu_bp_before_fork();
+	claim_lock();
+	heap_lock_for_fork();
+	claim_prepare_fork();
+	arena_list_lock_for_fork();
+	large_lock_for_fork();
+	meta_lock_for_fork();
+	address_map_lock_for_fork();
+}
+
+static void let_go(bool in_child)
+{
+	address_map_unlock_after_fork(in_child);
+	meta_unlock_after_fork(in_child);
+	large_unlock_after_fork(in_child);
+	arena_list_unlock_after_fork(in_child);
+	heap_unlock_after_fork(in_child);
+	claim_unlock_after_fork(in_child);
+}
+
+static void parent(void)
+{
+	let_go(false);
+	urcu_bp_after_fork_parent();
+}
+
+static void child(void)
+{
+	lock_forget_held();
+	let_go(true);
+	claim_orphans(slot.heap);
+	thread_after_fork_child();
+	purge_after_fork_child();
+	urcu_bp_after_fork_child();
+}
+
+void fork_init(void)
+{
+	pthread_atfork(prepare, parent, child);
+}

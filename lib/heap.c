@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Heap: see heap.h. The registry (all records by id, parked ones per node), and what is done to pools under a heap's lock.
+ */
+#include "heap.h"
+
+#include "arena_list.h"
+#include "meta.h"
+#include "node.h"
+#include "report.h"
+
+#define relaxed memory_order_relaxed
+#define NODES_MAX 256
+#define CHUNK_HEAPS 1024
+
+/* An id that no record has: so no word matches it. */
+#define EMPTY_ID (WORD_OWNERS - 1)
+
+struct heap heap_empty = {.word_base = (uint32_t)EMPTY_ID << WORD_OWNER_SHIFT, .id = EMPTY_ID};
+
+static struct lock registry_lock; /* of the following, for writing */
+static struct heap **_Atomic directory[WORD_OWNERS / CHUNK_HEAPS];
+static _Atomic uint32_t nheaps;
+static struct heap *parked[NODES_MAX];
+static struct heap *_Atomic shared_heaps[NODES_MAX];
+
+/* --- registry --------------------------------------------------------------------------------------------------- */
+
+struct heap *heap_by_id(uint32_t id)
+{
+	return atomic_load_explicit(&directory[id / CHUNK_HEAPS], memory_order_acquire)[id % CHUNK_HEAPS];
+}
+
+unsigned heap_count(void)
+{
+	return atomic_load_explicit(&nheaps, memory_order_acquire);
+}
+
+struct heap *heap_first(void)
+{
+	return heap_count() == 0 ? NULL : heap_by_id(1);
+}
+
+struct heap *heap_next(const struct heap *heap)
+{
+	return heap->id >= heap_count() ? NULL : heap_by_id(heap->id + 1);
+}
+
+uint32_t heap_first_bound(unsigned szidx)
+{
+	size_t blocks = CACHE_FIRST_NBYTES / sizeclass_nbytes(szidx);
+	if (blocks > CACHE_FIRST_BLOCKS)
+		blocks = CACHE_FIRST_BLOCKS;
+	return (uint32_t)(blocks < CACHE_MIN_BLOCKS ? CACHE_MIN_BLOCKS : blocks);
+}
+
+static void init_record(struct heap *heap, unsigned node, enum heap_kind kind)
+{
+	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++) {
+		uint32_t bound = heap_first_bound(szidx);
+		heap->cache[szidx] = (struct cache_list){NULL, (int32_t)bound, bound};
+		pool_ring_init(&heap->usedpools[szidx]);
+	}
+	heap->seen_list = CACHE_LISTS;
+	heap->node = node;
+	heap->kind = kind;
+}
+
+/* Give the record the next id, with the directory's chunk for it made beforehand. */
+static bool register_record(struct heap *heap)
+{
+	for (;;) {
+		uint32_t id = heap_count() + 1;
+		struct heap **spare = NULL;
+		if (id >= EMPTY_ID)
+			return false;
+		if (atomic_load_explicit(&directory[id / CHUNK_HEAPS], memory_order_acquire) == NULL) {
+			spare = meta_alloc(CHUNK_HEAPS * sizeof(*spare), CACHE_LINE, heap->node);
+			if (spare == NULL)
+				return false;
+		}
+		lock_take(&registry_lock, LOCK_REGISTRY);
+		if (spare != NULL && directory[id / CHUNK_HEAPS] == NULL)
+			atomic_store_explicit(&directory[id / CHUNK_HEAPS], spare, memory_order_release);
+		bool mine = heap_count() + 1 == id;
+		if (mine) {
+			heap->id = id;
+			heap->word_base = id << WORD_OWNER_SHIFT;
+			directory[id / CHUNK_HEAPS][id % CHUNK_HEAPS] = heap;
+			heap->veteran = id == 1;
+			atomic_store_explicit(&nheaps, id, memory_order_release);
+		}
+		lock_drop(&registry_lock, LOCK_REGISTRY);
+		if (mine)
+			return true;
+	}
+}
+
+static struct heap *make_record(unsigned node, enum heap_kind kind)
+{
+	struct heap *heap = meta_alloc(sizeof(*heap), FALSE_SHARING_RANGE, node);
+	if (heap == NULL)
+		return NULL;
+	init_record(heap, node, kind);
+	return register_record(heap) ? heap : NULL;
+}
+
+struct heap *heap_obtain(unsigned node)
+{
+	lock_take(&registry_lock, LOCK_REGISTRY);
+	struct heap *heap = parked[node];
+	if (heap != NULL)
+		parked[node] = heap->nextparked;
+	lock_drop(&registry_lock, LOCK_REGISTRY);
+	return heap != NULL ? heap : make_record(node, HEAP_PARKED);
+}
+
+void heap_park(struct heap *heap)
+{
+	lock_take(&registry_lock, LOCK_REGISTRY);
+	heap->nextparked = parked[heap->node];
+	parked[heap->node] = heap;
+	lock_drop(&registry_lock, LOCK_REGISTRY);
+}
+
+struct heap *heap_shared(unsigned node)
+{
+	struct heap *heap = atomic_load_explicit(&shared_heaps[node], memory_order_acquire);
+	if (likely(heap != NULL))
+		return heap;
+	struct heap *fresh = make_record(node, HEAP_SHARED);
+	if (fresh == NULL)
+		return NULL;
+	/* Where another thread was first, the record stays behind, unused. */
+	return atomic_compare_exchange_strong(&shared_heaps[node], &heap, fresh) ? fresh : heap;
+}
+
+/* --- pools, under the heap's lock --------------------------------------------------------------------------------- */
+
+static void set_words(struct heap *heap, struct pool_header *pool)
+{
+	char *start = pool_start(pool);
+	for (unsigned phase = 0; phase < pool->units; phase++)
+		address_map_set(start + phase * POOL_SIZE, 1, word_of_pool(heap->id, phase, pool->szidx));
+}
+
+static void count_out(struct heap *heap, int64_t nbytes)
+{
+	int64_t sum = atomic_load_explicit(&heap->counters.out_nbytes, relaxed) + nbytes;
+	atomic_store_explicit(&heap->counters.out_nbytes, sum, relaxed);
+}
+
+static struct pool_header *ring_front(struct heap *heap, unsigned szidx)
+{
+	struct pool_link *ring = &heap->usedpools[szidx];
+	return pool_ring_is_empty(ring) ? NULL : pool_of_link(ring->nextpool);
+}
+
+unsigned heap_take_batch(struct heap *heap, unsigned szidx, unsigned most, struct block **chain)
+{
+	struct pool_header *pool = ring_front(heap, szidx);
+	if (pool == NULL)
+		return 0;
+	unsigned n = pool_take_batch(pool, most, chain);
+	if (pool_is_full(pool))
+		pool_unlink(pool);
+	count_out(heap, (int64_t)(n * sizeclass_nbytes(szidx)));
+	return n;
+}
+
+struct block *heap_take_block(struct heap *heap, unsigned szidx)
+{
+	struct pool_header *pool = ring_front(heap, szidx);
+	if (pool == NULL)
+		return NULL;
+	struct block *block = pool_pop(pool);
+	if (pool_is_full(pool))
+		pool_unlink(pool);
+	count_out(heap, (int64_t)sizeclass_nbytes(szidx));
+	return block;
+}
+
+/* A used pool that the shared heap can spare. */
+static bool borrow_pool(struct heap *heap, unsigned szidx)
+{
+	struct heap *shared = atomic_load_explicit(&shared_heaps[heap->node], memory_order_acquire);
+	if (shared == NULL || heap == shared)
+		return false;
+	heap_lock(shared);
+	struct pool_header *pool = ring_front(shared, szidx);
+	if (pool != NULL) {
+		pool_unlink(pool);
+		set_words(heap, pool);
+	}
+	heap_unlock(shared);
+	if (pool == NULL)
+		return false;
+	pool_link_front(&heap->usedpools[szidx], pool);
+	return true;
+}
+
+bool heap_add_pool(struct heap *heap, unsigned szidx)
+{
+	if (heap->kind == HEAP_ATTACHED && borrow_pool(heap, szidx))
+		return true;
+	size_t units = size_classes[szidx].units;
+	struct arena_run run = arena_list_take(heap->node, units, 1);
+	if (run.address == NULL)
+		return false;
+	struct pool_header *pool = pool_init(run.address, szidx, run.clean);
+	set_words(heap, pool);
+	pool_link_front(&heap->usedpools[szidx], pool);
+	return true;
+}
+
+static void release_pool(struct pool_header *pool)
+{
+	pool_unlink(pool);
+	arena_list_put(pool_start(pool), pool->units, false);
+}
+
+/* A last empty pool of a class stays, or a lone pair of malloc and free would make and unmake a pool each time. */
+static bool is_worth_keeping(const struct heap *heap, const struct pool_header *pool)
+{
+	const struct pool_link *ring = &heap->usedpools[pool->szidx];
+	return heap->kind != HEAP_PARKED && ring->nextpool == &pool->link && ring->prevpool == &pool->link;
+}
+
+static struct pool_header *pool_of_block(const struct block *block, uint32_t word)
+{
+	char *header = (char *)pool_header_at(block);
+	return (struct pool_header *)(header - word_phase(word) * POOL_HEADER_NBYTES);
+}
+
+void heap_put_block(struct heap *heap, struct block *block, uint32_t word)
+{
+	struct pool_header *pool = pool_of_block(block, word);
+	unsigned szidx = word_szidx(word);
+	size_t nbytes = sizeclass_nbytes(szidx);
+	if (unlikely(!sizeclass_divides(szidx, (size_t)((char *)block - pool_start(pool))))) {
+		report_fault("free of an interior pointer", block, (int)szidx, nbytes, arena_base(block));
+		return;
+	}
+	switch (pool_push(pool, block)) {
+	case POOL_STAYS:
+		break;
+	case POOL_NOW_USED:
+		pool_link_front(&heap->usedpools[szidx], pool);
+		break;
+	case POOL_NOW_EMPTY:
+		if (!is_worth_keeping(heap, pool))
+			release_pool(pool);
+		break;
+	case POOL_DOUBLE_FREE:
+		report_fault("double free", block, (int)szidx, nbytes, arena_base(block));
+		return;
+	}
+	count_out(heap, -(int64_t)nbytes);
+}
+
+void heap_release_empty(struct heap *heap)
+{
+	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++) {
+		struct pool_link *ring = &heap->usedpools[szidx], *next;
+		for (struct pool_link *link = ring->nextpool; link != ring; link = next) {
+			next = link->nextpool;
+			if (pool_of_link(link)->count == 0)
+				release_pool(pool_of_link(link));
+		}
+	}
+}
+
+void heap_give_rings(struct heap *heap)
+{
+	struct heap *shared = atomic_load_explicit(&shared_heaps[heap->node], memory_order_acquire);
+	heap_release_empty(heap);
+	if (shared == NULL)
+		return;
+	heap_lock(shared);
+	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++)
+		while (!pool_ring_is_empty(&heap->usedpools[szidx])) {
+			struct pool_header *pool = ring_front(heap, szidx);
+			pool_unlink(pool);
+			set_words(shared, pool);
+			pool_link_front(&shared->usedpools[szidx], pool);
+		}
+	heap_unlock(shared);
+}
+
+/* --- fork --------------------------------------------------------------------------------------------------------- */
+
+void heap_lock_for_fork(void)
+{
+	lock_take(&registry_lock, LOCK_REGISTRY);
+	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap))
+		if (heap->kind != HEAP_SHARED)
+			heap_lock(heap);
+	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap))
+		if (heap->kind == HEAP_SHARED)
+			heap_lock(heap);
+}
+
+void heap_unlock_after_fork(bool in_child)
+{
+	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap)) {
+		if (in_child)
+			lock_reset(&heap->lock);
+		else
+			heap_unlock(heap);
+	}
+	if (in_child)
+		lock_reset(&registry_lock);
+	else
+		lock_drop(&registry_lock, LOCK_REGISTRY);
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Heap: the record of one heap. It serves one thread at a time (attached), none (parked), or, one per node, every thread
+ * that has no heap of its own or is young (shared).
+ *
+ * Owns its pools: those in its rings (usedpools) and the full ones, which are in no list. A pool belongs to the heap whose
+ * id stands in the words of its units.
+ *
+ * Invariants:
+ *  1. count of a pool = its blocks with the program + in caches (anyone's) + in outboxes and inboxes. While it is not
+ *     0 the pool is never given back, so whoever holds a block may read its word, pool header and arena.
+ *  2. Truth: under the lock of heap X, "the word says X" holds exactly if X owns the pool: only that lock lets it go.
+ *     Hint: without the lock the owner id may be old. The block then reaches the old owner, whose drain compares again
+ *     and forwards it. Each forward follows a move, so no block circles and none is lost.
+ *  3. Records and ids are never freed nor given another meaning: a late push always finds its inbox.
+ * Locking: `lock` (rank HEAP; SHARED for shared heaps) for all but the cache lists and outbox of an attached heap, which
+ * only its thread touches, or a visitor after diverting it (claim.h). The inbox is pushed to by anyone (remote.h).
+ */
+#ifndef QUARRY_HEAP_H
+#define QUARRY_HEAP_H
+
+#include "address_map.h"
+#include "lock.h"
+#include "pool.h"
+#include "slot.h"
+
+/* One size class of the thread's cache: a bounded list of blocks. room = bound - length, and may be negative once. */
+struct cache_list {
+	struct block *head;
+	int32_t room;
+	uint32_t bound;
+};
+
+/* Blocks of one owner on their way home; NULL-terminated. owner and tail mean nothing while head is NULL. */
+struct outbox {
+	struct block *head;
+	struct block *tail;
+	int32_t room; /* bytes */
+	uint32_t owner;
+};
+
+/* Lists that a slot may announce: the cache's classes, then the outbox's buckets. */
+#define CACHE_LISTS (NB_SIZE_CLASSES + OUTBOX_BUCKETS)
+
+enum heap_kind { HEAP_ATTACHED, HEAP_PARKED, HEAP_SHARED };
+
+/* What is kept per class beside the list; under the lock, except allocates, which its thread also reads. */
+struct cache_class {
+	uint8_t refills;    /* from the shared heap while the class is young; then YOUNG_REFILLS */
+	uint8_t flushed;    /* overflowed since the last refill: the next refill doubles the bound */
+	uint8_t allocates;  /* refilled since the last overflow: foreign blocks of the class are worth keeping */
+	uint8_t used;       /* refilled or flushed since it was last aged */
+};
+
+/* Number of events and bytes since the record was made; written under the lock, read anywhere, relaxed. */
+struct heap_counters {
+	_Atomic uint64_t refills, flushes, visits, remote_frees;
+	_Atomic int64_t out_nbytes; /* bytes of blocks that left pools, less those that came back; sums over heaps */
+};
+
+struct heap {
+	uint32_t word_base; /* id << WORD_OWNER_SHIFT: what a free compares with */
+	uint32_t id;
+	struct cache_list cache[NB_SIZE_CLASSES];
+	struct outbox outbox[OUTBOX_BUCKETS];
+
+	/* under the lock */
+	_Alignas(CACHE_LINE) struct pool_link usedpools[NB_SIZE_CLASSES];
+	struct cache_class classes[NB_SIZE_CLASSES];
+	uint32_t cache_nbytes;     /* sum of the bounds, bytes: capped by options.cache_kib */
+	uint8_t diverted;          /* the thread's next operation takes the slow path and settles */
+	uint8_t poked;             /* it shall age its cache then */
+	uint8_t taken;             /* a visitor took its lists since it was diverted */
+	uint8_t locked;            /* its lists are touched under the lock only: see claim.h */
+	uint8_t visited;           /* in the visit under way; under VISIT */
+	uint8_t veteran;           /* classes start with pools of their own */
+	uint8_t kind;
+	uint32_t seen_list;        /* the list in doubt, its head and that one's successor, at the visit: claim.h */
+	struct block *seen_head;
+	struct block *seen_next;
+	uint64_t fingerprint;      /* of the lists, at the purger's last look */
+	uint32_t idle_ticks;
+	struct heap_counters counters;
+	struct heap *nextparked;   /* under the registry lock */
+	unsigned node;             /* constant */
+
+	/* written by other threads */
+	_Alignas(FALSE_SHARING_RANGE) struct lock lock;
+	struct slot *slot;         /* of the attached thread, under the lock */
+	struct block *pending;     /* taken from the inbox, not yet sorted; under the lock */
+	struct block *_Atomic inbox;
+	_Atomic uint64_t inbox_nbytes; /* in inbox and pending */
+};
+
+/* Serves threads that have none: every list empty, no word matches. Constant. */
+extern struct heap heap_empty;
+
+/** The record with an id that was read from a word. */
+struct heap *heap_by_id(uint32_t id);
+
+/** First and next record; no lock: records are only added. */
+struct heap *heap_first(void);
+struct heap *heap_next(const struct heap *heap);
+unsigned heap_count(void);
+
+/** The bound that a class's list starts with, blocks. */
+uint32_t heap_first_bound(unsigned szidx);
+
+/** A heap of the node for a thread: a parked one if there is, else new. NULL with ENOMEM. No lock held. */
+struct heap *heap_obtain(unsigned node);
+
+/** The node's shared heap; NULL with ENOMEM if its record cannot be made. No lock held. */
+struct heap *heap_shared(unsigned node);
+
+static inline enum lock_rank heap_rank(const struct heap *heap)
+{
+	return heap->kind == HEAP_SHARED ? LOCK_SHARED : LOCK_HEAP;
+}
+
+static inline void heap_lock(struct heap *heap)
+{
+	lock_take(&heap->lock, heap_rank(heap));
+}
+
+static inline bool heap_try_lock(struct heap *heap)
+{
+	return lock_try(&heap->lock, heap_rank(heap));
+}
+
+static inline void heap_unlock(struct heap *heap)
+{
+	lock_drop(&heap->lock, heap_rank(heap));
+}
+
+/* --- under the lock ------------------------------------------------------------------------------------------- */
+
+/** Take a chain of blocks of the class (pool_take_batch) from the heap's own pools; 0: none has one. */
+unsigned heap_take_batch(struct heap *heap, unsigned szidx, unsigned most, struct block **chain);
+
+/** Take one block from the heap's own pools. NULL: none has one. */
+struct block *heap_take_block(struct heap *heap, unsigned szidx);
+
+/** Give the heap a pool of the class that is not full, of the shared heap's or from an arena. False: only mmap helps. */
+bool heap_add_pool(struct heap *heap, unsigned szidx);
+
+/** Put a block into its pool, which this heap owns (its word says so). Reports a misuse that it finds. */
+void heap_put_block(struct heap *heap, struct block *block, uint32_t word);
+
+/** Give the empty pools that the heap keeps back to their arenas. */
+void heap_release_empty(struct heap *heap);
+
+/** Hand all pools in the heap's rings to the shared heap (the caller holds the heap's lock; takes the shared one's). */
+void heap_give_rings(struct heap *heap);
+
+/** Take or put the heap on its node's parked list. Registry lock inside; no heap lock held. */
+void heap_park(struct heap *heap);
+
+void heap_lock_for_fork(void);
+void heap_unlock_after_fork(bool in_child);
+
+#endif

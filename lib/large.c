@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Large: see large.h.
+ */
+#include "large.h"
+
+#include <errno.h>
+
+#include "arena_list.h"
+#include "lock.h"
+#include "meta.h"
+#include "node.h"
+#include "options.h"
+#include "os.h"
+
+#define relaxed memory_order_relaxed
+#define CHUNK_RECORDS 256
+#define CHUNKS (((uint32_t)1 << 23) / CHUNK_RECORDS)
+
+/* Kept blocks come to at most what is live, and may always come to this much. */
+#define KEPT_LEAST_NBYTES ((size_t)64 << 20)
+
+enum { SPARE, IN_HAND, LIVE, KEPT };
+
+struct record {
+	char *address;
+	size_t nbytes;
+	struct record *next; /* kept: by address; spare */
+	uint32_t number;
+	uint8_t state;
+	uint8_t stamp;       /* tick at which it was freed */
+	uint8_t node;
+};
+
+static struct lock large_lock; /* of everything below */
+static struct record *_Atomic chunks[CHUNKS];
+static uint32_t nrecords;
+static struct record *spare, *kept;
+static _Atomic size_t live_nbytes, kept_nbytes; /* written under the lock */
+
+size_t large_good_size(size_t nbytes)
+{
+	return nbytes > PTRDIFF_MAX - POOL_SIZE ? 0 : round_up(nbytes, POOL_SIZE);
+}
+
+static void add(_Atomic size_t *sum, size_t added, size_t removed)
+{
+	atomic_store_explicit(sum, atomic_load_explicit(sum, relaxed) + added - removed, relaxed);
+}
+
+/* --- records ------------------------------------------------------------------------------------------------------ */
+
+/* Under the lock; NULL: make_spares is called for. */
+static struct record *take_spare(void)
+{
+	struct record *record = spare;
+	if (record != NULL) {
+		spare = record->next;
+		record->state = IN_HAND;
+	}
+	return record;
+}
+
+static void put_spare(struct record *record)
+{
+	record->state = SPARE;
+	record->next = spare;
+	spare = record;
+}
+
+static bool make_spares(unsigned node)
+{
+	struct record *chunk = meta_alloc(CHUNK_RECORDS * sizeof(*chunk), CACHE_LINE, node);
+	if (chunk == NULL)
+		return false;
+	lock_take(&large_lock, LOCK_META);
+	uint32_t first = nrecords;
+	bool room = first / CHUNK_RECORDS < CHUNKS;
+	if (room) {
+		atomic_store_explicit(&chunks[first / CHUNK_RECORDS], chunk, memory_order_release);
+		nrecords += CHUNK_RECORDS;
+	}
+	for (uint32_t i = CHUNK_RECORDS; room && i-- > 0;) {
+		chunk[i].number = first + i;
+		put_spare(&chunk[i]);
+	}
+	lock_drop(&large_lock, LOCK_META);
+	return room;
+}
+
+static struct record *obtain_record(unsigned node)
+{
+	for (;;) {
+		lock_take(&large_lock, LOCK_META);
+		struct record *record = take_spare();
+		lock_drop(&large_lock, LOCK_META);
+		if (record != NULL || !make_spares(node))
+			return record;
+	}
+}
+
+static struct record *record_at(const void *ptr)
+{
+	uint32_t word = address_map_word(ptr);
+	if ((word & WORD_NOT_A_POOL) == 0 || word_szidx(word) != WORD_LARGE || (uintptr_t)ptr % POOL_SIZE != 0)
+		return NULL;
+	uint32_t number = (word & ~WORD_NOT_A_POOL) >> WORD_PAYLOAD_SHIFT;
+	return &atomic_load_explicit(&chunks[number / CHUNK_RECORDS], memory_order_acquire)[number % CHUNK_RECORDS];
+}
+
+static void set_word(const struct record *record)
+{
+	address_map_set(record->address, 1, WORD_NOT_A_POOL | record->number << WORD_PAYLOAD_SHIFT | WORD_LARGE);
+}
+
+/* --- kept blocks, under the lock ------------------------------------------------------------------------------------ */
+
+static bool adjoin(const struct record *low, const struct record *high)
+{
+	return low->address + low->nbytes == high->address && low->node == high->node;
+}
+
+/* Insert by address and merge with neighbours, so that what was split for one block can serve a larger one. */
+static void keep(struct record *record)
+{
+	struct record **link = &kept, *before = NULL;
+	for (; *link != NULL && (*link)->address < record->address; link = &(*link)->next)
+		before = *link;
+	record->state = KEPT;
+	record->stamp = arena_list_tick();
+	record->next = *link;
+	*link = record;
+	add(&kept_nbytes, record->nbytes, 0);
+	struct record *after = record->next;
+	if (after != NULL && adjoin(record, after)) {
+		record->nbytes += after->nbytes;
+		record->next = after->next;
+		put_spare(after);
+	}
+	if (before != NULL && adjoin(before, record)) {
+		before->nbytes += record->nbytes;
+		before->stamp = record->stamp;
+		before->next = record->next;
+		put_spare(record);
+	}
+}
+
+static void unlink_kept(struct record *record)
+{
+	struct record **link = &kept;
+	while (*link != record)
+		link = &(*link)->next;
+	*link = record->next;
+	record->state = IN_HAND;
+	add(&kept_nbytes, 0, record->nbytes);
+}
+
+/* The smallest kept block that fits; what it has too much stays kept, if there is a record for it. */
+static struct record *take_kept(unsigned node, size_t nbytes, size_t alignment)
+{
+	struct record *best = NULL;
+	for (struct record *record = kept; record != NULL; record = record->next)
+		if (record->nbytes >= nbytes && record->node == node && (uintptr_t)record->address % alignment == 0 &&
+		    (best == NULL || record->nbytes < best->nbytes))
+			best = record;
+	if (best == NULL)
+		return NULL;
+	unlink_kept(best);
+	struct record *rest = best->nbytes > nbytes ? take_spare() : NULL;
+	if (rest != NULL) {
+		uint8_t stamp = best->stamp;
+		rest->address = best->address + nbytes;
+		rest->nbytes = best->nbytes - nbytes;
+		rest->node = best->node;
+		best->nbytes = nbytes;
+		keep(rest);
+		rest->stamp = stamp;
+	}
+	return best;
+}
+
+/* --- blocks ------------------------------------------------------------------------------------------------------- */
+
+static void *make_live(struct record *record)
+{
+	lock_take(&large_lock, LOCK_META);
+	record->state = LIVE;
+	add(&live_nbytes, record->nbytes, 0);
+	lock_drop(&large_lock, LOCK_META);
+	set_word(record);
+	return record->address;
+}
+
+void *large_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed)
+{
+	nbytes = large_good_size(nbytes);
+	alignment = alignment < POOL_SIZE ? POOL_SIZE : alignment;
+	if (nbytes == 0) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	lock_take(&large_lock, LOCK_META);
+	struct record *record = take_kept(node, nbytes, alignment);
+	lock_drop(&large_lock, LOCK_META);
+	*zeroed = record == NULL;
+	if (record != NULL)
+		return make_live(record);
+
+	record = obtain_record(node);
+	if (record == NULL)
+		return NULL;
+	record->address = address_map_place(nbytes, alignment);
+	if (record->address == NULL) {
+		lock_take(&large_lock, LOCK_META);
+		put_spare(record);
+		lock_drop(&large_lock, LOCK_META);
+		return NULL;
+	}
+	record->nbytes = nbytes;
+	record->node = (uint8_t)node;
+	if (options.huge_pages == OPTION_HUGE_PAGES_NEVER)
+		os_refuse_huge_pages(record->address, nbytes);
+	node_bind(record->address, nbytes, node);
+	return make_live(record);
+}
+
+bool large_free(void *ptr)
+{
+	struct record *record = record_at(ptr);
+	if (record == NULL)
+		return false;
+	address_map_set(ptr, 1, 0);
+	lock_take(&large_lock, LOCK_META);
+	bool was_live = record->state == LIVE;
+	if (was_live) {
+		add(&live_nbytes, 0, record->nbytes);
+		keep(record);
+	}
+	lock_drop(&large_lock, LOCK_META);
+	size_t live = large_live_nbytes(), most = live > KEPT_LEAST_NBYTES ? live : KEPT_LEAST_NBYTES;
+	if (large_kept_nbytes() > most)
+		large_purge(0, large_kept_nbytes() - most);
+	return was_live;
+}
+
+size_t large_usable(const void *ptr)
+{
+	const struct record *record = record_at(ptr);
+	return record == NULL ? 0 : record->nbytes;
+}
+
+static void set_nbytes(struct record *record, size_t nbytes)
+{
+	lock_take(&large_lock, LOCK_META);
+	add(&live_nbytes, nbytes, record->nbytes);
+	record->nbytes = nbytes;
+	lock_drop(&large_lock, LOCK_META);
+}
+
+bool large_resize(void *ptr, size_t nbytes)
+{
+	struct record *record = record_at(ptr);
+	nbytes = large_good_size(nbytes);
+	if (record == NULL || nbytes == 0)
+		return false;
+	if (nbytes != record->nbytes && !os_resize(ptr, record->nbytes, nbytes))
+		return false;
+	set_nbytes(record, nbytes);
+	return true;
+}
+
+void *large_move(void *ptr, size_t nbytes)
+{
+	struct record *record = record_at(ptr);
+	nbytes = large_good_size(nbytes);
+	if (record == NULL || nbytes == 0)
+		return NULL;
+	char *target = address_map_place(nbytes, POOL_SIZE);
+	if (target == NULL)
+		return NULL;
+	if (!os_move(ptr, record->nbytes, target, nbytes)) {
+		os_unmap(target, nbytes);
+		return NULL;
+	}
+	address_map_set(ptr, 1, 0);
+	record->address = target;
+	set_nbytes(record, nbytes);
+	set_word(record);
+	return target;
+}
+
+/* --- giving back ---------------------------------------------------------------------------------------------------- */
+
+static struct record *take_old(uint8_t age)
+{
+	lock_take(&large_lock, LOCK_META);
+	struct record *record = kept;
+	while (record != NULL && (uint8_t)(arena_list_tick() - record->stamp) < age)
+		record = record->next;
+	if (record != NULL)
+		unlink_kept(record);
+	lock_drop(&large_lock, LOCK_META);
+	return record;
+}
+
+size_t large_purge(uint8_t age, size_t nbytes)
+{
+	size_t purged = 0;
+	while (purged < nbytes) {
+		struct record *record = take_old(age);
+		if (record == NULL)
+			break;
+		bool unmapped = os_unmap(record->address, record->nbytes);
+		if (unmapped)
+			purged += record->nbytes;
+		lock_take(&large_lock, LOCK_META);
+		if (unmapped)
+			put_spare(record);
+		else
+			keep(record);
+		lock_drop(&large_lock, LOCK_META);
+		if (!unmapped)
+			break;
+	}
+	return purged;
+}
+
+/* --- looking -------------------------------------------------------------------------------------------------------- */
+
+static bool describe(const struct record *record, struct large_block *block)
+{
+	*block = (struct large_block){record->address, record->nbytes, record->node};
+	return record->state == LIVE;
+}
+
+bool large_next(uint32_t *number, struct large_block *block)
+{
+	bool found = false;
+	lock_take(&large_lock, LOCK_META);
+	for (; *number < nrecords && !found; (*number)++)
+		found = describe(&chunks[*number / CHUNK_RECORDS][*number % CHUNK_RECORDS], block);
+	lock_drop(&large_lock, LOCK_META);
+	return found;
+}
+
+bool large_find(const void *ptr, struct large_block *block)
+{
+	const char *address = ptr;
+	for (uint32_t number = 0; large_next(&number, block);)
+		if (address >= block->address && address < block->address + block->nbytes)
+			return true;
+	return false;
+}
+
+size_t large_live_nbytes(void)
+{
+	return atomic_load_explicit(&live_nbytes, relaxed);
+}
+
+size_t large_kept_nbytes(void)
+{
+	return atomic_load_explicit(&kept_nbytes, relaxed);
+}
+
+void large_lock_for_fork(void)
+{
+	lock_take(&large_lock, LOCK_META);
+}
+
+void large_unlock_after_fork(bool in_child)
+{
+	if (in_child)
+		lock_reset(&large_lock);
+	else
+		lock_drop(&large_lock, LOCK_META);
+}

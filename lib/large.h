@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Large: blocks above LARGE_REQUEST_THRESHOLD, each a mapping of its own, and freed ones kept for reuse for a while.
+ *
+ * Owns a record per block (in meta memory, found by the number in the word of the unit where the block starts).
+ * Invariants: a block starts at a multiple of POOL_SIZE and is a multiple of it long. A record is live, kept, spare or
+ * in hand (of the one thread that maps, moves or unmaps it). Kept blocks have no word and stand in a list by address.
+ * Locking: one lock of rank META for records and the kept list; no system call under it.
+ */
+#ifndef QUARRY_LARGE_H
+#define QUARRY_LARGE_H
+
+#include "address_map.h"
+
+/** Usable bytes of a large block of nbytes; 0 if that overflows. */
+size_t large_good_size(size_t nbytes);
+
+/**
+ * Allocate nbytes at a multiple of alignment (a power of two) on the node, from kept blocks or a new mapping.
+ * zeroed becomes whether the memory reads as zero. NULL with ENOMEM. No lock held.
+ */
+void *large_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed);
+
+/** Free the block that starts at ptr (its word is that of a large block): it is kept. False: no block starts there. */
+bool large_free(void *ptr);
+
+/** Usable bytes of the block that starts at ptr; 0 if none does. */
+size_t large_usable(const void *ptr);
+
+/** Change the size in place. False if it cannot. */
+bool large_resize(void *ptr, size_t nbytes);
+
+/** Change the size, moving the pages if need be, without copying. NULL if the system refuses: nothing has changed. */
+void *large_move(void *ptr, size_t nbytes);
+
+/** Unmap kept blocks that were freed age ticks ago or earlier, at most nbytes. Returns bytes unmapped. No lock held. */
+size_t large_purge(uint8_t age, size_t nbytes);
+
+struct large_block {
+	char *address;
+	size_t nbytes;
+	unsigned node;
+};
+
+/** The live block that contains ptr, by a look at every record. False: none. */
+bool large_find(const void *ptr, struct large_block *block);
+
+/** The first live block whose record number is at least *number, which moves on behind it. False: no more. */
+bool large_next(uint32_t *number, struct large_block *block);
+
+size_t large_live_nbytes(void);
+size_t large_kept_nbytes(void);
+
+void large_lock_for_fork(void);
+void large_unlock_after_fork(bool in_child);
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Lock: a mutex on a futex, one word: 0 free, 1 held, 2 held and awaited.
+ *
+ * Invariants: zeroed memory is a free lock. No allocation, no owner, not recursive. Acquire on taking, release on
+ * letting go. Ranks, outermost first; a thread takes locks in this order only, and two of rank HEAP only by trying:
+ *
+ *     VISIT     who looks into other threads' caches       SHARED  a node's shared heap
+ *     REGISTRY  heap records, parked heaps                 NODE    a node's usable arenas
+ *     HEAP      one heap                                   LIST    all arenas, unused objects
+ *                                                          META    records, address map, large blocks
+ *
+ * No lock is held across a system call other than the futex itself, nor across a call that may allocate; but
+ * VISIT is held across membarrier, and META while the window of the address map is fixed, once.
+ */
+#ifndef QUARRY_LOCK_H
+#define QUARRY_LOCK_H
+
+#include "compiler.h"
+
+enum lock_rank { LOCK_VISIT, LOCK_REGISTRY, LOCK_HEAP, LOCK_SHARED, LOCK_NODE, LOCK_LIST, LOCK_META, LOCK_RANKS };
+
+struct lock {
+	_Atomic uint32_t word;
+};
+
+/* Debug builds count the locks held by rank, per thread, and abort on disorder. */
+void lock_check_take(enum lock_rank rank, bool trying);
+void lock_check_drop(enum lock_rank rank);
+
+/** In a fork child, before its locks are reset: this thread holds none. */
+void lock_forget_held(void);
+
+cold_path void lock_take_contended(struct lock *lock);
+cold_path void lock_wake(struct lock *lock);
+
+static inline bool lock_try(struct lock *lock, enum lock_rank rank)
+{
+	uint32_t expected = 0;
+	if (!atomic_compare_exchange_strong_explicit(&lock->word, &expected, 1, memory_order_acquire,
+	                                             memory_order_relaxed))
+		return false;
+	if (QUARRY_DEBUG)
+		lock_check_take(rank, true);
+	return true;
+}
+
+static inline void lock_take(struct lock *lock, enum lock_rank rank)
+{
+	if (QUARRY_DEBUG)
+		lock_check_take(rank, false);
+	uint32_t expected = 0;
+	if (unlikely(!atomic_compare_exchange_strong_explicit(&lock->word, &expected, 1, memory_order_acquire,
+	                                                      memory_order_relaxed)))
+		lock_take_contended(lock);
+}
+
+static inline void lock_drop(struct lock *lock, enum lock_rank rank)
+{
+	if (QUARRY_DEBUG)
+		lock_check_drop(rank);
+	if (unlikely(atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2))
+		lock_wake(lock);
+}
+
+/** In a fork child, whose other threads are gone: free, whatever it was. */
+static inline void lock_reset(struct lock *lock)
+{
+	atomic_store_explicit(&lock->word, 0, memory_order_relaxed);
+}
+
+#endif

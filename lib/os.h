@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The operating system: the only room that maps, unmaps, advises, waits on a futex or asks for a barrier.
+ *
+ * Invariants: no function here allocates, takes a lock or changes errno, except that a failed mapping sets ENOMEM.
+ * A refused mapping is NULL; refused advice is counted and otherwise ignored, since it never decides correctness.
+ */
+#ifndef QUARRY_OS_H
+#define QUARRY_OS_H
+
+#include <stdint.h>
+
+#include "compiler.h"
+
+struct os_counters {
+	_Atomic uint64_t map_failures;
+	_Atomic uint64_t purge_calls;
+	_Atomic uint64_t purged_nbytes;
+};
+extern struct os_counters os_counters;
+
+/** Bytes of a page, from the kernel; a power of two. */
+size_t os_page_size(void);
+
+static inline size_t round_up(size_t nbytes, size_t unit)
+{
+	return (nbytes + unit - 1) & ~(unit - 1);
+}
+
+/** Map nbytes of zeroed memory (whole pages), at hint if that is free, else anywhere. NULL with ENOMEM. */
+void *os_map(void *hint, size_t nbytes);
+
+/** Map nbytes at exactly address; NULL where anything is mapped there already. */
+void *os_map_exactly(void *address, size_t nbytes);
+
+/** Map nbytes at a multiple of alignment (a power of two, whole pages). NULL with ENOMEM. */
+void *os_map_aligned(size_t nbytes, size_t alignment);
+
+/** Reserve nbytes of address space that reads as zero and is charged to nobody. NULL with ENOMEM. */
+void *os_reserve(size_t nbytes);
+
+/** Make a part of a reservation writable; false if the system refuses. */
+bool os_commit(void *address, size_t nbytes);
+
+/** Unmap; false if the kernel refuses (mapping limit), and then the memory is still there. */
+bool os_unmap(void *address, size_t nbytes);
+
+/** Give the pages back and keep the addresses: they read as zero afterwards. False if refused. */
+bool os_purge(void *address, size_t nbytes);
+
+/** Keep the kernel from backing the range with huge pages on its own account. */
+void os_refuse_huge_pages(void *address, size_t nbytes);
+
+/** Grow or shrink a mapping where it is; false if it cannot. */
+bool os_resize(void *address, size_t old_nbytes, size_t new_nbytes);
+
+/** Move a mapping onto target, which is mapped and is replaced. False if the system refuses: nothing has changed. */
+bool os_move(void *address, size_t old_nbytes, void *target, size_t new_nbytes);
+
+/** A barrier on every running thread of this process (membarrier, private expedited). False where there is none. */
+bool os_barrier(void);
+
+/** May os_barrier be expected to work? Registers the process at first; false once the kernel has refused it. */
+bool os_barrier_ready(void);
+
+/** Sleep while *word is value, at most timeout_ms (negative: no limit). */
+void os_wait(_Atomic uint32_t *word, uint32_t value, int timeout_ms);
+
+/** Wake up to count sleepers. */
+void os_wake(_Atomic uint32_t *word, int count);
+
+/** Milliseconds of a clock that never goes back; coarse and cheap. */
+uint64_t os_milliseconds(void);
+
+#endif

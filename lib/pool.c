@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pool: see pool.h.
+ */
+#include "pool.h"
+
+#include "os.h"
+#include "report.h"
+
+#define relaxed memory_order_relaxed
+
+static unsigned block_index(const struct pool_header *pool, const void *block)
+{
+	return sizeclass_block_index(pool->szidx, (size_t)((const char *)block - pool_start(pool)));
+}
+
+struct pool_header *pool_init(char *start, unsigned szidx, bool zeroed)
+{
+	struct pool_header *pool = pool_header_at(start);
+	const struct size_class *class = &size_classes[szidx];
+	pool->freeblock = NULL;
+	pool->nextoffset = 0;
+	pool->maxnextoffset = (class->capacity - 1u) * class->nbytes;
+	pool->count = 0;
+	pool->capacity = class->capacity;
+	pool->szidx = (uint8_t)szidx;
+	pool->units = (uint8_t)class->units;
+	pool->zeroed = zeroed;
+	pool->nbytes = 0;
+	_Atomic uint64_t *bits = pool_free_bits(pool);
+	for (unsigned word = 0; word * 64 < class->capacity; word++)
+		atomic_store_explicit(&bits[word], 0, relaxed);
+	return pool;
+}
+
+/* The next virgin block, which must exist. */
+static struct block *carve(struct pool_header *pool, char *start, size_t nbytes)
+{
+	struct block *block = (struct block *)(start + pool->nextoffset);
+	pool->nextoffset += (uint32_t)nbytes;
+	return block;
+}
+
+struct block *pool_pop(struct pool_header *pool)
+{
+	struct block *block = pool->freeblock;
+	pool->count++;
+	if (block == NULL)
+		return carve(pool, pool_start(pool), sizeclass_nbytes(pool->szidx));
+	pool->freeblock = block->next;
+	unsigned index = block_index(pool, block);
+	_Atomic uint64_t *word = &pool_free_bits(pool)[index / 64];
+	atomic_store_explicit(word, atomic_load_explicit(word, relaxed) & ~((uint64_t)1 << index % 64), relaxed);
+	return block;
+}
+
+/* Virgin blocks up to the end of the page in which the first one ends, so that no further page is touched. */
+static unsigned carve_page(struct pool_header *pool, unsigned most, struct block **chain)
+{
+	char *start = pool_start(pool);
+	size_t nbytes = sizeclass_nbytes(pool->szidx);
+	uintptr_t limit = round_up((uintptr_t)start + pool->nextoffset + nbytes, os_page_size());
+	struct block **link = chain;
+	unsigned n = 0;
+	do {
+		struct block *block = carve(pool, start, nbytes);
+		*link = block;
+		link = &block->next;
+		n++;
+	} while (n < most && pool->nextoffset <= pool->maxnextoffset &&
+	         (uintptr_t)start + pool->nextoffset + nbytes <= limit);
+	*link = NULL;
+	return n;
+}
+
+unsigned pool_take_batch(struct pool_header *pool, unsigned most, struct block **chain)
+{
+	unsigned n;
+	if (pool->freeblock == NULL) {
+		n = carve_page(pool, most, chain);
+	} else {
+		*chain = pool->freeblock;
+		pool->freeblock = NULL;
+		_Atomic uint64_t *bits = pool_free_bits(pool);
+		unsigned virgin = pool->nextoffset > pool->maxnextoffset
+					  ? 0
+					  : pool->capacity - sizeclass_block_index(pool->szidx, pool->nextoffset);
+		n = pool->capacity - pool->count - virgin;
+		for (unsigned word = 0; word * 64 < pool->capacity; word++)
+			atomic_store_explicit(&bits[word], 0, relaxed);
+	}
+	pool->count = (uint16_t)(pool->count + n);
+	return n;
+}
+
+enum pool_change pool_push(struct pool_header *pool, struct block *block)
+{
+	unsigned index = block_index(pool, block);
+	_Atomic uint64_t *word = &pool_free_bits(pool)[index / 64];
+	uint64_t bits = atomic_load_explicit(word, relaxed), bit = (uint64_t)1 << index % 64;
+	if (unlikely(bits & bit))
+		return POOL_DOUBLE_FREE;
+	atomic_store_explicit(word, bits | bit, relaxed);
+	bool was_full = pool_is_full(pool);
+	block->next = pool->freeblock;
+	pool->freeblock = block;
+	pool->count--;
+	if (pool->count == 0)
+		return POOL_NOW_EMPTY;
+	return was_full ? POOL_NOW_USED : POOL_STAYS;
+}
+
+bool pool_has_block(const struct pool_header *pool, unsigned index)
+{
+	uint64_t bits = atomic_load_explicit(&pool_free_bits(pool)[index / 64], relaxed);
+	return (bits >> index % 64 & 1) || index * sizeclass_nbytes(pool->szidx) >= pool->nextoffset;
+}
+
+void pool_check(const struct pool_header *pool)
+{
+	unsigned listed = 0, marked = 0;
+	const struct block *block = pool->freeblock;
+	for (; block != NULL && listed < pool->capacity; block = block->next, listed++)
+		if (!pool_has_block(pool, block_index(pool, block)))
+			report_fault("free list names a block that is out", block, pool->szidx, 0, arena_base(pool));
+	for (unsigned word = 0; word * 64 < pool->capacity; word++)
+		marked += (unsigned)__builtin_popcountll(atomic_load_explicit(&pool_free_bits(pool)[word], relaxed));
+	unsigned carved = pool->nextoffset / (unsigned)sizeclass_nbytes(pool->szidx);
+	if (block != NULL || listed != marked || carved != listed + pool->count)
+		report_fault("pool does not add up", pool_start(pool), pool->szidx, 0, arena_base(pool));
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pool: a run of units cut into blocks of one size class. obmalloc's pool, with its header in the arena's head.
+ *
+ * States, as in obmalloc; a pool is in exactly one of them:
+ *     used    0 < count < capacity           in the ring usedpools[szidx] of its heap
+ *     full    count == capacity              in no list; freeblock is NULL; link means nothing
+ *     empty   count == 0                     in the ring while its heap keeps it, else given back to the arena
+ *
+ * Invariants: count is the number of blocks that are not in the pool: with the program, in a thread's cache or on their
+ * way home. freeblock heads a list, threaded through the blocks, of those that came back; virgin blocks begin nextoffset
+ * bytes behind the pool's start and have never been touched; nextoffset > maxnextoffset when there are none left. The
+ * pool's free bits (apart, in the arena's head) are set exactly for the blocks in the freeblock list. So
+ * capacity = count + length of freeblock list + virgin blocks.
+ * Locking: none of its own. A pool is touched under the lock of the heap that owns it.
+ */
+#ifndef QUARRY_POOL_H
+#define QUARRY_POOL_H
+
+#include "arena.h"
+#include "sizeclass.h"
+
+/* First member of the header, and all of a list head: a ring needs no special case (usedpools is an array of these). */
+struct pool_link {
+	struct pool_link *nextpool;
+	struct pool_link *prevpool;
+};
+
+struct block {
+	struct block *next;
+};
+
+struct pool_header {
+	struct pool_link link;
+	struct block *freeblock;
+	uint32_t nextoffset;    /* bytes from the pool's start to the first virgin block */
+	uint32_t maxnextoffset; /* its largest value that still names a block */
+	uint16_t count;
+	uint16_t capacity;
+	uint8_t szidx;
+	uint8_t units;  /* spans: 0 */
+	uint8_t zeroed; /* virgin blocks read as zero */
+	size_t nbytes;  /* spans only: bytes in use; pools: 0 */
+};
+
+_Static_assert(sizeof(struct pool_header) <= POOL_HEADER_NBYTES, "a header is one cache line");
+
+enum pool_change {
+	POOL_STAYS,
+	POOL_NOW_USED,   /* was full */
+	POOL_NOW_EMPTY,  /* was used, or full with one block */
+	POOL_DOUBLE_FREE /* the block is in the pool already: nothing has changed */
+};
+
+static inline struct pool_header *pool_header_at(const void *unit_address)
+{
+	return (struct pool_header *)(arena_base(unit_address) + arena_unit_of(unit_address) * POOL_HEADER_NBYTES);
+}
+
+/** Start of the pool's first unit. */
+static inline char *pool_start(const struct pool_header *pool)
+{
+	size_t unit = ((uintptr_t)pool & (ARENA_SIZE - 1)) / POOL_HEADER_NBYTES;
+	return arena_base(pool) + (unit << QUARRY_POOL_BITS);
+}
+
+static inline _Atomic uint64_t *pool_free_bits(const struct pool_header *pool)
+{
+	size_t unit = ((uintptr_t)pool & (ARENA_SIZE - 1)) / POOL_HEADER_NBYTES;
+	return (_Atomic uint64_t *)(arena_base(pool) + ARENA_UNITS * POOL_HEADER_NBYTES + unit * POOL_BITS_NBYTES);
+}
+
+static inline void pool_ring_init(struct pool_link *head)
+{
+	head->nextpool = head->prevpool = head;
+}
+
+static inline bool pool_ring_is_empty(const struct pool_link *head)
+{
+	return head->nextpool == head;
+}
+
+static inline void pool_link_front(struct pool_link *head, struct pool_header *pool)
+{
+	pool->link.nextpool = head->nextpool;
+	pool->link.prevpool = head;
+	head->nextpool->prevpool = &pool->link;
+	head->nextpool = &pool->link;
+}
+
+static inline void pool_unlink(struct pool_header *pool)
+{
+	pool->link.nextpool->prevpool = pool->link.prevpool;
+	pool->link.prevpool->nextpool = pool->link.nextpool;
+}
+
+static inline struct pool_header *pool_of_link(struct pool_link *link)
+{
+	return container_of(link, struct pool_header, link);
+}
+
+static inline bool pool_is_full(const struct pool_header *pool)
+{
+	return pool->count == pool->capacity;
+}
+
+/** Make units that begin at start, freshly taken from an arena, an empty pool. zeroed: they read as zero. */
+struct pool_header *pool_init(char *start, unsigned szidx, bool zeroed);
+
+/** Take one block of a pool that is not full. */
+struct block *pool_pop(struct pool_header *pool);
+
+/**
+ * Take a chain of blocks of a pool that is not full: its whole free list, or else virgin blocks up to the end of a page.
+ *
+ * most     virgin blocks to carve at the most, at least 1
+ * chain    becomes the first block of a NULL-terminated chain
+ * Returns  number of blocks in the chain, at least 1
+ */
+unsigned pool_take_batch(struct pool_header *pool, unsigned most, struct block **chain);
+
+/** Put a block back. Its start must be a block start of this pool. */
+enum pool_change pool_push(struct pool_header *pool, struct block *block);
+
+/** Is the block with this index (sizeclass_block_index) in the pool, that is, not out? */
+bool pool_has_block(const struct pool_header *pool, unsigned index);
+
+/** Abort the debug build if an invariant above does not hold. */
+void pool_check(const struct pool_header *pool);
+
+#endif

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Purge: see purge.h.
+ */
+#include "purge.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "arena_list.h"
+#include "claim.h"
+#include "large.h"
+#include "node.h"
+#include "options.h"
+#include "os.h"
+#include "thread.h"
+
+#define relaxed memory_order_relaxed
+
+#define TICKS_PER_DECAY 4
+#define MIN_TICK_MS 10
+/* Resident free memory up to here is not worth a thread. */
+#define DIRTY_LEAST_NBYTES ((size_t)2 << 20)
+/* A running thread ages its cache when it is poked, every so many ticks. */
+#define POKE_TICKS 8
+/* The purger ends after this time without work. */
+#define QUIET_MS 10000
+#define STACK_NBYTES ((size_t)64 << 10)
+/* Empty arenas that a node keeps: address space, and pages of their heads. */
+#define KEEP_ARENAS 1
+#define INLINE_NBYTES ((size_t)1 << 20)
+
+enum { NONE, STARTING, RUNNING, REFUSED };
+static _Atomic int state;
+static _Atomic bool allowed;
+static _Atomic uint32_t wake_word;
+static _Atomic uint64_t inline_deadline;
+
+static int tick_ms(void)
+{
+	int ms = (int)(options.decay_ms / TICKS_PER_DECAY);
+	return ms < MIN_TICK_MS ? MIN_TICK_MS : ms;
+}
+
+static size_t dirty_nbytes(void)
+{
+	return arena_list_dirty_nbytes() + large_kept_nbytes();
+}
+
+/* An application that uses liburcu-bp may call us from a read section of its own. */
+static bool may_wait_for_readers(void)
+{
+	return !urcu_bp_read_ongoing();
+}
+
+static void retire(uint8_t age, unsigned keep)
+{
+	for (unsigned node = 0; node < node_count(); node++) {
+		struct arena_object *retired = arena_list_retire(node, age, keep);
+		if (retired == NULL)
+			continue;
+		claim_lock();
+		arena_list_unmap(retired);
+		claim_unlock();
+	}
+}
+
+static size_t purge_nodes(uint8_t age, size_t nbytes)
+{
+	size_t purged = 0;
+	for (unsigned node = 0; node < node_count() && purged < nbytes; node++)
+		purged += arena_list_purge(node, age, nbytes - purged);
+	return purged;
+}
+
+static void advance_tick(void)
+{
+	arena_list_set_tick((uint8_t)(arena_list_tick() + 1));
+}
+
+/* --- the thread ------------------------------------------------------------------------------------------------------- */
+
+static void *purger(void *unused)
+{
+	(void)unused;
+	uint64_t busy_at = os_milliseconds();
+	for (unsigned turn = 1;; turn++) {
+		os_wait(&wake_word, 0, tick_ms());
+		advance_tick();
+		claim_visit(turn % POKE_TICKS == 0 ? CLAIM_POKE : CLAIM_IDLE);
+		size_t purged = purge_nodes(TICKS_PER_DECAY, SIZE_MAX) + large_purge(TICKS_PER_DECAY, SIZE_MAX);
+		retire(TICKS_PER_DECAY, KEEP_ARENAS);
+		uint64_t now = os_milliseconds();
+		if (purged > 0 || dirty_nbytes() > DIRTY_LEAST_NBYTES)
+			busy_at = now;
+		if (now - busy_at > QUIET_MS)
+			break;
+	}
+	atomic_store_explicit(&state, NONE, memory_order_release);
+	return NULL;
+}
+
+static bool make_thread(void)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+	sigset_t all, before;
+	size_t least = (size_t)sysconf(_SC_THREAD_STACK_MIN);
+	if (pthread_attr_init(&attributes) != 0)
+		return false;
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attributes, STACK_NBYTES > 2 * least ? STACK_NBYTES : 2 * least);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int made = pthread_create(&thread, &attributes, purger, NULL);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attributes);
+	return made == 0;
+}
+
+static void start(void)
+{
+	int expected = NONE;
+	if (!atomic_compare_exchange_strong(&state, &expected, STARTING))
+		return;
+	int saved_errno = errno;
+	bool made = make_thread();
+	errno = saved_errno;
+	expected = STARTING;
+	atomic_compare_exchange_strong(&state, &expected, made ? RUNNING : REFUSED);
+}
+
+/* --- inline ----------------------------------------------------------------------------------------------------------- */
+
+static void purge_inline(void)
+{
+	uint64_t now = os_milliseconds(), deadline = atomic_load_explicit(&inline_deadline, relaxed);
+	if (now < deadline)
+		return;
+	uint64_t next = now + (uint64_t)tick_ms();
+	if (!atomic_compare_exchange_strong(&inline_deadline, &deadline, next))
+		return;
+	advance_tick();
+	purge_nodes(TICKS_PER_DECAY, INLINE_NBYTES);
+	large_purge(TICKS_PER_DECAY, SIZE_MAX);
+}
+
+/* --- door ------------------------------------------------------------------------------------------------------------- */
+
+void purge_allow(void)
+{
+	atomic_store_explicit(&allowed, true, relaxed);
+}
+
+void purge_hint(void)
+{
+	int now = atomic_load_explicit(&state, relaxed);
+	if (likely(now == RUNNING || now == STARTING) || !atomic_load_explicit(&allowed, relaxed) ||
+	    options.purge == OPTION_PURGE_OFF || slot.state != SLOT_READY)
+		return;
+	if (thread_count() < 2 && dirty_nbytes() <= DIRTY_LEAST_NBYTES)
+		return;
+	if (options.purge == OPTION_PURGE_INLINE || now == REFUSED)
+		purge_inline();
+	else
+		start();
+}
+
+bool purge_all(size_t keep, bool unmap)
+{
+	claim_visit(CLAIM_ALL);
+	size_t dirty = dirty_nbytes(), purged = 0;
+	if (dirty > keep) {
+		purged = large_purge(0, dirty - keep);
+		if (dirty - purged > keep)
+			purged += purge_nodes(0, dirty - keep - purged);
+	}
+	if (unmap && may_wait_for_readers())
+		retire(0, 0);
+	return purged > 0;
+}
+
+void purge_after_fork_child(void)
+{
+	atomic_store_explicit(&state, NONE, relaxed);
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Quarry: the public allocating calls.
+ */
+#include "quarry/quarry.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "entry.h"
+#include "large.h"
+#include "os.h"
+#include "purge.h"
+#include "span.h"
+
+static void *out_of_memory(void)
+{
+	errno = ENOMEM;
+	return NULL;
+}
+
+/* --- public: allocation ----------------------------------------------------------------------------------------------- */
+
+void *quarry_malloc(size_t nbytes)
+{
+	return entry_malloc(nbytes);
+}
+
+void quarry_free(void *ptr)
+{
+	entry_free(ptr);
+}
+
+void quarry_free_sized(void *ptr, size_t nbytes)
+{
+	entry_free_sized(ptr, nbytes);
+}
+
+void quarry_free_aligned_sized(void *ptr, size_t alignment, size_t nbytes)
+{
+	(void)alignment;
+	entry_free_sized(ptr, nbytes);
+}
+
+void *quarry_calloc(size_t count, size_t size)
+{
+	size_t nbytes;
+	if (unlikely(__builtin_mul_overflow(count, size, &nbytes)))
+		return out_of_memory();
+	bool zeroed = false;
+	void *ptr;
+	if (likely(nbytes <= SMALL_REQUEST_THRESHOLD))
+		ptr = entry_malloc(nbytes);
+	else
+		ptr = entry_malloc_big(nbytes, ALIGNMENT, &zeroed);
+	if (likely(ptr != NULL) && !zeroed)
+		memset(ptr, 0, nbytes);
+	return ptr;
+}
+
+/* Rounded up to a power of two, as glibc does; 0 where there is none. */
+static size_t power_of_two(size_t alignment)
+{
+	if (alignment <= ALIGNMENT)
+		return ALIGNMENT;
+	if (alignment > (SIZE_MAX >> 2) + 1)
+		return 0;
+	return (size_t)1 << (64 - __builtin_clzl(alignment - 1));
+}
+
+void *quarry_aligned_alloc(size_t alignment, size_t nbytes)
+{
+	size_t power = power_of_two(alignment);
+	if (power <= ALIGNMENT && power != 0)
+		return entry_malloc(nbytes);
+	if (power == 0 || nbytes > PTRDIFF_MAX)
+		return out_of_memory();
+	int szidx = power <= POOL_SIZE ? sizeclass_of_aligned(nbytes, power) : -1;
+	if (szidx >= 0)
+		return entry_malloc(sizeclass_nbytes((unsigned)szidx));
+	bool zeroed;
+	return entry_malloc_big(nbytes > SMALL_REQUEST_THRESHOLD ? nbytes : SMALL_REQUEST_THRESHOLD + 1, power, &zeroed);
+}
+
+void *quarry_memalign(size_t alignment, size_t nbytes)
+{
+	return quarry_aligned_alloc(alignment, nbytes);
+}
+
+int quarry_posix_memalign(void **memptr, size_t alignment, size_t nbytes)
+{
+	if (alignment == 0 || alignment % sizeof(void *) != 0 || (alignment & (alignment - 1)) != 0)
+		return EINVAL;
+	int saved_errno = errno;
+	void *ptr = quarry_aligned_alloc(alignment, nbytes);
+	errno = saved_errno;
+	if (ptr == NULL)
+		return ENOMEM;
+	*memptr = ptr;
+	return 0;
+}
+
+void *quarry_valloc(size_t nbytes)
+{
+	return quarry_aligned_alloc(os_page_size(), nbytes);
+}
+
+void *quarry_pvalloc(size_t nbytes)
+{
+	size_t page = os_page_size();
+	return nbytes > PTRDIFF_MAX ? out_of_memory() : quarry_aligned_alloc(page, round_up(nbytes, page));
+}
+
+/* --- public: sizes ------------------------------------------------------------------------------------------------------ */
+
+static size_t usable_by_word(const void *ptr, uint32_t word)
+{
+	if (likely(word_is_pool(word)))
+		return sizeclass_nbytes(word_szidx(word));
+	if (word == WORD_SPAN)
+		return span_usable(ptr);
+	return large_usable(ptr);
+}
+
+size_t quarry_usable_size(const void *ptr)
+{
+	if (ptr == NULL)
+		return 0;
+	uint32_t word = address_map_word(ptr);
+	size_t nbytes = usable_by_word(ptr, word);
+	if (unlikely(nbytes == 0))
+		entry_report_misuse("size of a foreign pointer", ptr, word);
+	return nbytes;
+}
+
+size_t quarry_good_size(size_t nbytes)
+{
+	if (nbytes <= SMALL_REQUEST_THRESHOLD)
+		return sizeclass_nbytes(sizeclass_of(nbytes));
+	return nbytes <= LARGE_REQUEST_THRESHOLD ? span_good_size(nbytes) : large_good_size(nbytes);
+}
+
+void *quarry_malloc_usable(size_t nbytes, size_t *usable)
+{
+	void *ptr = entry_malloc(nbytes);
+	if (ptr != NULL && usable != NULL)
+		*usable = usable_by_word(ptr, address_map_word(ptr));
+	return ptr;
+}
+
+/* The block's usable size if it could take nbytes where it is, else 0. */
+static size_t resize_by_word(void *ptr, uint32_t word, size_t nbytes)
+{
+	size_t usable = usable_by_word(ptr, word);
+	if (word_is_pool(word) || (nbytes <= usable && nbytes > usable - usable / 4))
+		return nbytes <= usable ? usable : 0;
+	bool done = false;
+	if (word == WORD_SPAN && nbytes > SMALL_REQUEST_THRESHOLD && nbytes <= LARGE_REQUEST_THRESHOLD)
+		done = span_resize(ptr, nbytes);
+	else if (word != WORD_SPAN && nbytes > LARGE_REQUEST_THRESHOLD)
+		done = large_resize(ptr, nbytes);
+	return done ? usable_by_word(ptr, word) : nbytes <= usable ? usable : 0;
+}
+
+size_t quarry_resize_in_place(void *ptr, size_t nbytes)
+{
+	if (ptr == NULL)
+		return 0;
+	uint32_t word = address_map_word(ptr);
+	if (usable_by_word(ptr, word) == 0) {
+		entry_report_misuse("resize of a foreign pointer", ptr, word);
+		return 0;
+	}
+	return resize_by_word(ptr, word, nbytes);
+}
+
+/* obmalloc's rule: a block that shrinks moves only if that saves more than a quarter of it. */
+static bool is_worth_moving(size_t usable, size_t nbytes)
+{
+	return nbytes > usable || nbytes < usable - usable / 4;
+}
+
+void *quarry_realloc(void *ptr, size_t nbytes)
+{
+	if (ptr == NULL)
+		return entry_malloc(nbytes);
+	uint32_t word = address_map_word(ptr);
+	size_t usable = usable_by_word(ptr, word);
+	if (unlikely(usable == 0)) {
+		entry_report_misuse("realloc of a foreign pointer", ptr, word);
+		return out_of_memory();
+	}
+	if (nbytes == 0) {
+		entry_free(ptr);
+		return NULL;
+	}
+	if (!is_worth_moving(usable, nbytes))
+		return ptr;
+	if (!word_is_pool(word)) {
+		bool stays_big = nbytes > (word == WORD_SPAN ? SMALL_REQUEST_THRESHOLD : LARGE_REQUEST_THRESHOLD);
+		if (stays_big && resize_by_word(ptr, word, nbytes) != 0)
+			return ptr;
+		void *moved = word != WORD_SPAN && stays_big ? large_move(ptr, nbytes) : NULL;
+		if (moved != NULL)
+			return moved;
+	}
+	void *fresh = entry_malloc(nbytes);
+	if (fresh == NULL)
+		return nbytes <= usable ? ptr : NULL;
+	memcpy(fresh, ptr, nbytes < usable ? nbytes : usable);
+	entry_free(ptr);
+	return fresh;
+}
+
+void *quarry_reallocarray(void *ptr, size_t count, size_t size)
+{
+	size_t nbytes;
+	if (unlikely(__builtin_mul_overflow(count, size, &nbytes)))
+		return out_of_memory();
+	return quarry_realloc(ptr, nbytes);
+}
+
+/* --- public: the whole --------------------------------------------------------------------------------------------- */
+
+int quarry_trim(size_t keep)
+{
+	return purge_all(keep, false);
+}
+
+const char *quarry_version(void)
+{
+#define TEXT(x) #x
+#define VERSION(major, minor, patch) TEXT(major) "." TEXT(minor) "." TEXT(patch)
+	return VERSION(QUARRY_VERSION_MAJOR, QUARRY_VERSION_MINOR, QUARRY_VERSION_PATCH);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Remote: blocks that come home from other threads. Owns the inbox of every heap: a list to which anyone pushes chains
+ * and from which the holder of the heap's lock takes everything at once.
+ *
+ *                  push            drain
+ *     push         none needed     none needed: a push is right whatever hangs behind the head it saw
+ *     drain                        heap's lock
+ *
+ * Orders: a push releases the links of its chain and the freeing thread's last writes; taking everything acquires them.
+ * Nobody pops a single block, so there is no ABA, and pushes onto pushes form one release sequence.
+ * Invariants: inbox_nbytes counts inbox and pending; a chain enters with one addition and leaves as it is sorted. A block
+ * whose pool has moved is forwarded to its owner of now (heap.h, 2).
+ */
+#ifndef QUARRY_REMOTE_H
+#define QUARRY_REMOTE_H
+
+#include "heap.h"
+
+/**
+ * Send a chain, head to tail, of nbytes in all, to the heap whose id its words gave. Empties that inbox into its pools
+ * where it has grown over INBOX_NBYTES or has no thread, unless another thread holds its lock.
+ */
+void remote_push(uint32_t owner_id, struct block *head, struct block *tail, size_t nbytes);
+
+/** Has the heap anything to sort? */
+static inline bool remote_is_waiting(const struct heap *heap)
+{
+	return heap->pending != NULL || atomic_load_explicit(&heap->inbox, memory_order_relaxed) != NULL;
+}
+
+/** Sort up to `most` blocks of the heap's inbox into its pools. Under its lock. Returns how many. */
+unsigned remote_drain(struct heap *heap, unsigned most);
+
+#endif

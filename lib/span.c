@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Span: see span.h.
+ */
+#include "span.h"
+
+#include "address_map.h"
+#include "arena_list.h"
+#include "os.h"
+#include "pool.h"
+
+static _Atomic size_t live_nbytes;
+
+static size_t units_of(size_t nbytes)
+{
+	return (nbytes + POOL_SIZE - 1) >> QUARRY_POOL_BITS;
+}
+
+size_t span_good_size(size_t nbytes)
+{
+	size_t rounded = round_up(nbytes, os_page_size()), whole = units_of(nbytes) << QUARRY_POOL_BITS;
+	return rounded < whole ? rounded : whole;
+}
+
+static void count_live(size_t added, size_t removed)
+{
+	atomic_fetch_add_explicit(&live_nbytes, added - removed, memory_order_relaxed);
+}
+
+static void *make(struct arena_run run, size_t nbytes)
+{
+	struct pool_header *header = pool_header_at(run.address);
+	header->units = 0;
+	header->nbytes = span_good_size(nbytes);
+	address_map_set(run.address, 1, WORD_SPAN);
+	address_map_set(run.address + POOL_SIZE, run.nunits - 1, WORD_SPAN_REST);
+	count_live(header->nbytes, 0);
+	return run.address;
+}
+
+void *span_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed)
+{
+	size_t units = units_of(nbytes), step = alignment <= POOL_SIZE ? 1 : alignment >> QUARRY_POOL_BITS;
+	struct arena_run run = arena_list_take(node, units, step);
+	if (run.address == NULL)
+		return NULL;
+	*zeroed = run.clean;
+	return make(run, nbytes);
+}
+
+size_t span_usable(const void *ptr)
+{
+	return pool_header_at(ptr)->nbytes;
+}
+
+void span_free(void *ptr)
+{
+	size_t nbytes = span_usable(ptr);
+	count_live(0, nbytes);
+	arena_list_put(ptr, units_of(nbytes), false);
+}
+
+bool span_resize(void *ptr, size_t nbytes)
+{
+	struct pool_header *header = pool_header_at(ptr);
+	size_t have = units_of(header->nbytes), want = units_of(nbytes);
+	char *start = ptr;
+	if (want > have) {
+		bool clean;
+		if (!arena_list_take_at(start + (have << QUARRY_POOL_BITS), want - have, &clean))
+			return false;
+		address_map_set(start + (have << QUARRY_POOL_BITS), want - have, WORD_SPAN_REST);
+	} else if (want < have) {
+		arena_list_put(start + (want << QUARRY_POOL_BITS), have - want, false);
+	}
+	count_live(span_good_size(nbytes), header->nbytes);
+	header->nbytes = span_good_size(nbytes);
+	return true;
+}
+
+void *span_start(const void *ptr)
+{
+	char *unit = (char *)((uintptr_t)ptr & ~(uintptr_t)(POOL_SIZE - 1));
+	while (address_map_word(unit) == WORD_SPAN_REST)
+		unit -= POOL_SIZE;
+	return address_map_word(unit) == WORD_SPAN ? unit : NULL;
+}
+
+size_t span_live_nbytes(void)
+{
+	return atomic_load_explicit(&live_nbytes, memory_order_relaxed);
+}

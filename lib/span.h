@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Span: a run of whole units of one arena as one block, for requests above SMALL_REQUEST_THRESHOLD.
+ *
+ * Invariants: the word of its first unit is WORD_SPAN, those of later ones WORD_SPAN_REST; its header (in the place of
+ * its first unit's pool header) holds the bytes in use, whole pages: the pages behind them are never touched, so that a
+ * span wastes less than a page. Locking: the node's lock, inside arena_list. A live span is its holder's alone.
+ */
+#ifndef QUARRY_SPAN_H
+#define QUARRY_SPAN_H
+
+#include "compiler.h"
+
+/** Usable bytes of a span of nbytes. */
+size_t span_good_size(size_t nbytes);
+
+/**
+ * Take a span of nbytes (at most LARGE_REQUEST_THRESHOLD) at a multiple of alignment (at most that, too).
+ *
+ * zeroed     becomes whether the memory reads as zero
+ * Returns    NULL if no arena of any node has room; the caller may map another one and try again
+ */
+void *span_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed);
+
+/** Free the span that starts at ptr. */
+void span_free(void *ptr);
+
+/** Usable bytes of the span that starts at ptr. */
+size_t span_usable(const void *ptr);
+
+/** Change its size where it is; false if the units behind it are taken. */
+bool span_resize(void *ptr, size_t nbytes);
+
+/** Start of the span that contains an address whose word is WORD_SPAN or WORD_SPAN_REST. */
+void *span_start(const void *ptr);
+
+/** Bytes of all live spans. */
+size_t span_live_nbytes(void);
+
+#endif

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Thread: see thread.h.
+ */
+#include "thread.h"
+
+#include <pthread.h>
+
+#include "arena_list.h"
+#include "cache.h"
+#include "claim.h"
+#include "node.h"
+#include "remote.h"
+
+#define relaxed memory_order_relaxed
+
+/* Slow paths in a row that must find the thread on another node before it gets a heap there: a thread that bounces
+ * between nodes stays where it is. */
+#define FOLLOW_SLOW_PATHS 16
+
+thread_local_ie struct slot slot = {.current = &heap_empty, .last = CACHE_LISTS};
+static thread_local_ie unsigned elsewhere; /* slow paths in a row on another node than the heap's */
+
+enum { KEY_NONE, KEY_MAKING, KEY_READY, KEY_REFUSED };
+static _Atomic int key_state;
+static pthread_key_t exit_key;
+static _Atomic unsigned nthreads;
+
+static void at_thread_exit(void *unused);
+
+void thread_init(void)
+{
+	int expected = KEY_NONE;
+	if (!atomic_compare_exchange_strong(&key_state, &expected, KEY_MAKING))
+		return;
+	int made = pthread_key_create(&exit_key, at_thread_exit);
+	atomic_store_explicit(&key_state, made == 0 ? KEY_READY : KEY_REFUSED, memory_order_release);
+}
+
+unsigned thread_count(void)
+{
+	return atomic_load_explicit(&nthreads, relaxed);
+}
+
+/* --- attach and park ------------------------------------------------------------------------------------------------ */
+
+static void attach_to(struct heap *heap)
+{
+	heap_lock(heap);
+	heap->kind = HEAP_ATTACHED;
+	heap->slot = &slot;
+	heap->locked = heap->diverted = claim_is_locked_mode();
+	heap->idle_ticks = 0;
+	slot.heap = heap;
+	slot.state = SLOT_READY;
+	if (!heap->locked)
+		atomic_store_explicit(&slot.current, heap, memory_order_release);
+	heap_unlock(heap);
+	atomic_fetch_add_explicit(&nthreads, 1, relaxed);
+}
+
+static void park(struct heap *heap, enum slot_state next)
+{
+	heap_lock(heap);
+	claim_settle(heap);
+	atomic_store_explicit(&slot.current, &heap_empty, memory_order_release);
+	cache_reset(heap);
+	remote_drain(heap, UINT32_MAX);
+	heap->kind = HEAP_PARKED;
+	heap->slot = NULL;
+	heap->diverted = heap->locked = 0;
+	heap_give_rings(heap);
+	slot.heap = NULL;
+	slot.state = next;
+	heap_unlock(heap);
+	heap_park(heap);
+	atomic_fetch_sub_explicit(&nthreads, 1, relaxed);
+}
+
+struct heap *thread_attach(void)
+{
+	thread_init();
+	int state = atomic_load_explicit(&key_state, memory_order_acquire);
+	if (state != KEY_READY) {
+		if (state == KEY_REFUSED)
+			slot.state = SLOT_DEAD;
+		return NULL;
+	}
+	/* Setting the key may allocate: the state sends that to the shared heap. */
+	slot.state = SLOT_ATTACHING;
+	if (pthread_setspecific(exit_key, &slot) != 0) {
+		slot.state = SLOT_DEAD;
+		return NULL;
+	}
+	unsigned node = node_current();
+	struct heap *heap = heap_shared(node) == NULL ? NULL : heap_obtain(node);
+	if (heap == NULL) {
+		slot.state = SLOT_NONE;
+		return NULL;
+	}
+	attach_to(heap);
+	return heap;
+}
+
+/* No destructor runs a second time for what a later one allocates, so the thread never attaches again. */
+static void at_thread_exit(void *unused)
+{
+	(void)unused;
+	if (slot.state == SLOT_READY)
+		park(slot.heap, SLOT_DEAD);
+	else
+		slot.state = SLOT_DEAD;
+}
+
+void thread_follow_node(void)
+{
+	if (node_count() == 1 || slot.state != SLOT_READY)
+		return;
+	unsigned node = node_current();
+	if (node == slot.heap->node) {
+		elsewhere = 0;
+		return;
+	}
+	if (++elsewhere < FOLLOW_SLOW_PATHS)
+		return;
+	elsewhere = 0;
+	slot.state = SLOT_ATTACHING;
+	struct heap *heap = heap_shared(node) == NULL ? NULL : heap_obtain(node);
+	slot.state = SLOT_READY;
+	if (heap == NULL)
+		return;
+	park(slot.heap, SLOT_ATTACHING);
+	attach_to(heap);
+}
+
+/* --- readers ---------------------------------------------------------------------------------------------------------- */
+
+void thread_reader_enter(void)
+{
+	/* Registration may allocate; a thread that is ready can serve that. */
+	if (thread_heap() != NULL)
+		rcu_enter();
+	else
+		arena_list_reader_lock();
+}
+
+void thread_reader_leave(void)
+{
+	if (slot.state == SLOT_READY)
+		rcu_leave();
+	else
+		arena_list_reader_unlock();
+}
+
+void thread_after_fork_child(void)
+{
+	atomic_store_explicit(&nthreads, slot.state == SLOT_READY, relaxed);
+	if (atomic_load_explicit(&key_state, relaxed) == KEY_MAKING)
+		atomic_store_explicit(&key_state, KEY_NONE, relaxed);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Thread: which heap a thread has. Attaches one on first use, parks it when the thread ends or moves to another node.
+ *
+ *     none -> attaching -> ready -> dead        (slot.state)
+ *
+ * While attaching (inside libc) and when dead, a thread is served by the node's shared heap, and what it frees goes home
+ * block by block. A thread for which no exit hook can be set is dead from the start: nothing would park its heap.
+ * Locking: slot.heap's lock for the change of hands; no lock while libc is called.
+ */
+#ifndef QUARRY_THREAD_H
+#define QUARRY_THREAD_H
+
+#include "heap.h"
+
+cold_path struct heap *thread_attach(void);
+
+/** This thread's heap, attached on first use; NULL: the shared heap serves it. No lock held. */
+static inline struct heap *thread_heap(void)
+{
+	return likely(slot.state == SLOT_READY) ? slot.heap : slot.state == SLOT_NONE ? thread_attach() : NULL;
+}
+
+/** On a slow path: is the thread on another node for long enough? Then give it a heap there. No lock held. */
+void thread_follow_node(void);
+
+/** Begin and end a read section over all arenas: by RCU, or the reader lock where the thread may not register. */
+void thread_reader_enter(void);
+void thread_reader_leave(void);
+
+/** Make the key of the exit hook, and the fork handlers. By the constructor; the first attach does it otherwise. */
+void thread_init(void);
+
+/** Number of threads with a heap. */
+unsigned thread_count(void);
+
+/** In a fork child: the caller is alone. */
+void thread_after_fork_child(void);
+
+#endif
