@@ -1,11 +1,91 @@
 # SPDX-License-Identifier: MIT
-# Benchmarks and the demo: built and run on request only.
+# The bench frame and the demo: built and run on request only. All call plain malloc; which allocator answers is decided
+# by LD_PRELOAD, except for kv_server_quarry, which shows how a server is linked.
 
-EXTRA_PROGRAMS =
+# === lists ===========================================================================================================
 
-.PHONY: bench demo
-bench: all
+# One workload each, with the harness.
+BENCH_LOADS = \
+	bench/load/age \
+	bench/load/batch \
+	bench/load/burst \
+	bench/load/calloc \
+	bench/load/churn \
+	bench/load/idle \
+	bench/load/large \
+	bench/load/larson \
+	bench/load/mstress \
+	bench/load/nodes \
+	bench/load/pair \
+	bench/load/pc_sleep \
+	bench/load/prodcons \
+	bench/load/realloc \
+	bench/load/replace \
+	bench/load/swap \
+	bench/startup
+
+DEMO_PARTS = \
+	bench/kv_server \
+	bench/kv_server_quarry \
+	bench/kv_load
+
+BENCH_FILES = \
+	bench/benchlib.py \
+	bench/compare \
+	bench/demo \
+	bench/instructions \
+	bench/run
+
+# === programs ========================================================================================================
+
+EXTRA_PROGRAMS = $(BENCH_LOADS) $(DEMO_PARTS)
+EXTRA_LTLIBRARIES = bench/libharness.la bench/micro/libfloor.la
+EXTRA_DIST += $(BENCH_FILES)
+CLEANFILES += $(EXTRA_PROGRAMS) $(EXTRA_LTLIBRARIES)
+
+bench_libharness_la_SOURCES = bench/harness.h bench/harness.c
+$(BENCH_LOADS): LDADD = bench/libharness.la
+$(BENCH_LOADS): bench/libharness.la
+
+# What malloc and free cost when they do nothing: preloaded like an allocator.
+bench_micro_libfloor_la_SOURCES = bench/micro/floor.c
+bench_micro_libfloor_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -rpath /nowhere
+
+kv_server_sources = \
+	bench/kv_buffer.h bench/kv_buffer.c \
+	bench/kv_command.h bench/kv_command.c \
+	bench/kv_containers.c \
+	bench/kv_dict.h bench/kv_dict.c \
+	bench/kv_info.c \
+	bench/kv_protocol.h bench/kv_protocol.c \
+	bench/kv_reply.c \
+	bench/kv_server.c \
+	bench/kv_strings.c \
+	bench/kv_table.h bench/kv_table.c \
+	bench/kv_value.h bench/kv_value.c \
+	bench/kv_worker.h bench/kv_worker.c
+bench_kv_server_SOURCES = $(kv_server_sources)
+bench_kv_server_LDADD =
+bench_kv_server_quarry_SOURCES = $(kv_server_sources)
+bench_kv_server_quarry_LDADD = lib/libquarry_malloc.la
+bench_kv_server_quarry_LDFLAGS = $(AM_LDFLAGS) -no-install
+bench_kv_load_SOURCES = \
+	bench/kv_buffer.h bench/kv_buffer.c \
+	bench/kv_client.h bench/kv_client.c \
+	bench/kv_histogram.h bench/kv_histogram.c \
+	bench/kv_load.c \
+	bench/kv_model.h bench/kv_model.c \
+	bench/kv_reply.c \
+	bench/kv_requests.h bench/kv_requests.c
+bench_kv_load_LDADD = -lm
+
+# === running =========================================================================================================
+
+.PHONY: bench bench-programs demo
+bench-programs: $(EXTRA_PROGRAMS) $(EXTRA_LTLIBRARIES)
+
+bench: all bench-programs
 	QUARRY_BUILD_DIR='$(abs_top_builddir)' $(top_srcdir)/bench/run
 
-demo: all
+demo: all $(DEMO_PARTS)
 	QUARRY_BUILD_DIR='$(abs_top_builddir)' $(top_srcdir)/bench/demo

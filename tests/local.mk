@@ -6,6 +6,7 @@
 
 # Check suites, linked with every room of the library; libc's malloc serves the suite itself.
 UNIT_TESTS = \
+	tests/unit/check_node \
 	tests/unit/check_options \
 	tests/unit/check_report
 
@@ -15,11 +16,25 @@ STRESS_TESTS =
 # The malloc contract as a black box: nothing but libc linked, the library preloaded.
 ABI_TESTS = \
 	tests/abi/address_space \
+	tests/abi/burst \
+	tests/abi/cancel \
+	tests/abi/configuration \
 	tests/abi/contract \
+	tests/abi/fork_storm \
+	tests/abi/idle_threads \
 	tests/abi/introspection \
+	tests/abi/mappings \
+	tests/abi/plugins \
+	tests/abi/producer \
+	tests/abi/refused_calls \
+	tests/abi/signals \
+	tests/abi/small_stacks \
+	tests/abi/thread_churn \
 	tests/abi/zeroing
 ABI_CXX_TESTS = \
-	tests/abi/operators
+	tests/abi/lifecycle \
+	tests/abi/operators \
+	tests/abi/thread_exit
 
 # One misuse each, linked with libquarry_malloc.
 MISUSE_TESTS =
@@ -33,19 +48,24 @@ STRUCTURE_TESTS = \
 	tests/structure/needed.sh
 
 # Real programs under preload, and models: make check-long only.
-LONG_TESTS =
+LONG_TESTS = \
+	tests/programs/kv_server.sh
 
 # What tests include or start beside their own source.
 TEST_FILES = \
 	tests/run-test \
 	tests/abi/blackbox.h \
 	tests/structure/common.sh \
+	tests/structure/installed.sh \
 	tests/variant
 
 # === programs ========================================================================================================
 
-# Everything links statically with the rooms it uses; a program that uses none (tests/abi) links none.
+# A suite links the rooms that it uses, without the constructor: it begins and replaces what it likes. A program that uses
+# none (tests/abi) links none.
 LDADD = lib/libquarry_core.la $(URCU_LIBS) $(CHECK_LIBS)
+# A stress test links all rooms, the constructor among them.
+$(STRESS_TESTS): LDADD = -Wl,--whole-archive,lib/.libs/libquarry_core.a,--no-whole-archive $(URCU_LIBS)
 
 if SANITIZED
 check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS)
@@ -59,9 +79,10 @@ TESTS += $(ABI_CXX_TESTS)
 endif
 endif
 EXTRA_DIST += $(STRUCTURE_TESTS) $(LONG_TESTS) $(TEST_FILES)
-EXTRA_DIST += tests/structure/installed.sh
 
+tests_abi_lifecycle_SOURCES = tests/abi/lifecycle.cc
 tests_abi_operators_SOURCES = tests/abi/operators.cc
+tests_abi_thread_exit_SOURCES = tests/abi/thread_exit.cc
 
 unit_objects = $(UNIT_TESTS:=.$(OBJEXT))
 $(unit_objects): AM_CFLAGS += $(CHECK_CFLAGS)
@@ -83,9 +104,14 @@ TEST_EXTENSIONS = .sh
 LOG_COMPILER = $(top_srcdir)/tests/run-test
 SH_LOG_COMPILER = $(top_srcdir)/tests/run-test
 
+# The Check suites alone.
+.PHONY: check-unit
+check-unit:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(UNIT_TESTS)'
+
 # Real programs and longer mixtures, some minutes.
 .PHONY: check-long
-check-long:
+check-long: $(DEMO_PARTS)
 	QUARRY_TEST_SECONDS="$${QUARRY_TEST_SECONDS:-30}" QUARRY_TEST_LIMIT="$${QUARRY_TEST_LIMIT:-600}" \
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(LONG_TESTS) $(STRESS_TESTS)'
 
@@ -94,11 +120,15 @@ check-long:
 check-sanitizers: check-variant-tsan check-variant-asan
 check-variants: check-variant-clang check-variant-classic check-variant-debug check-variant-aarch64
 
-check-variant-%: distdir
-	MAKE='$(MAKE) $(AM_MAKEFLAGS)' $(top_srcdir)/tests/variant $* $(distdir)
+.PHONY: variant-source
+variant-source:
+	@$(MKDIR_P) variants && echo '*' >variants/.gitignore
+	$(MAKE) $(AM_MAKEFLAGS) distdir distdir=variants/source
+check-variant-%: variant-source
+	MAKE='$(MAKE) $(AM_MAKEFLAGS)' $(top_srcdir)/tests/variant $*
 
 clean-local:
-	rm -rf variants $(distdir)
+	rm -rf variants
 
 installcheck-local:
 	$(AM_TESTS_ENVIRONMENT) $(top_srcdir)/tests/structure/installed.sh '$(DESTDIR)$(pkgconfigdir)'
