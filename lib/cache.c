@@ -72,32 +72,30 @@ void cache_return_chain(struct heap *heap, struct outbox outbox[OUTBOX_BUCKETS],
 /* Return n blocks from the head of the list. */
 static void flush(struct heap *heap, unsigned szidx, unsigned n)
 {
-	struct cache_list *list = &heap->cache[szidx];
+	struct block **head = &heap->cache.head[szidx];
 	heap->classes[szidx].used = 1;
 	count(&heap->counters.flushes);
-	for (; n > 0 && list->head != NULL; n--) {
-		struct block *block = list->head;
-		list->head = block->next;
-		list->room++;
+	for (; n > 0 && *head != NULL; n--) {
+		struct block *block = *head;
+		*head = block->next;
+		heap->cache.room[szidx]++;
 		return_block(heap, heap->outbox, block);
 	}
 }
 
 void cache_overflow(struct heap *heap, unsigned szidx)
 {
-	struct cache_list *list = &heap->cache[szidx];
 	heap->classes[szidx].flushed = 1;
 	heap->classes[szidx].allocates = 0;
-	if (list->room < 0)
-		flush(heap, szidx, list->bound / 2 + 1);
+	if (heap->cache.room[szidx] < 0)
+		flush(heap, szidx, heap->cache.bound[szidx] / 2 + 1);
 }
 
 static void flush_list(struct heap *heap, unsigned szidx)
 {
-	struct cache_list *list = &heap->cache[szidx];
-	if (list->head != NULL)
+	if (heap->cache.head[szidx] != NULL)
 		flush(heap, szidx, UINT32_MAX);
-	list->room = (int32_t)list->bound;
+	heap->cache.room[szidx] = (int32_t)heap->cache.bound[szidx];
 }
 
 void cache_flush_all(struct heap *heap)
@@ -111,11 +109,10 @@ void cache_flush_all(struct heap *heap)
 
 static void shrink_bound(struct heap *heap, unsigned szidx)
 {
-	struct cache_list *list = &heap->cache[szidx];
-	uint32_t bound = heap_first_bound(szidx);
-	heap->cache_nbytes -= (uint32_t)((list->bound - bound) * sizeclass_nbytes(szidx));
-	list->bound = bound;
-	list->room = (int32_t)bound;
+	uint32_t bound = heap_first_bound(szidx), excess = heap->cache.bound[szidx] - bound;
+	heap->cache_nbytes -= excess * (uint32_t)sizeclass_nbytes(szidx);
+	heap->cache.bound[szidx] = bound;
+	heap->cache.room[szidx] = (int32_t)bound;
 }
 
 void cache_reset(struct heap *heap)
@@ -147,15 +144,15 @@ void cache_age(struct heap *heap)
 /* A longer list would have saved the overflow and this refill: double it, within the caps of class and thread. */
 static void grow_bound(struct heap *heap, unsigned szidx)
 {
-	struct cache_list *list = &heap->cache[szidx];
-	size_t grown = list->bound * sizeclass_nbytes(szidx);
+	uint32_t bound = heap->cache.bound[szidx];
+	size_t grown = bound * sizeclass_nbytes(szidx);
 	size_t class_cap = CACHE_CLASS_NBYTES;
 	heap->classes[szidx].flushed = 0;
 	if (2 * grown > class_cap || heap->cache_nbytes + grown > (size_t)options.cache_kib << 10)
 		return;
 	heap->cache_nbytes += (uint32_t)grown;
-	list->room += (int32_t)list->bound;
-	list->bound *= 2;
+	heap->cache.room[szidx] += (int32_t)bound;
+	heap->cache.bound[szidx] = 2 * bound;
 }
 
 /* The first blocks of a class come few at a time from the shared heap: a thread that wants no more takes no pool. */
@@ -185,7 +182,7 @@ static unsigned take_shared(struct heap *heap, unsigned szidx, struct block **ch
 
 static unsigned take_own(struct heap *heap, unsigned szidx, struct block **chain)
 {
-	unsigned most = heap->cache[szidx].bound;
+	unsigned most = heap->cache.bound[szidx];
 	unsigned n = heap_take_batch(heap, szidx, most, chain);
 	if (n == 0 && remote_is_waiting(heap)) {
 		remote_drain(heap, DRAIN_BLOCKS);
@@ -213,7 +210,6 @@ static unsigned take_one(struct heap *heap, unsigned szidx, struct block **chain
 
 bool cache_refill(struct heap *heap, unsigned szidx)
 {
-	struct cache_list *list = &heap->cache[szidx];
 	struct cache_class *class = &heap->classes[szidx];
 	struct block *chain;
 	unsigned n = 0;
@@ -230,8 +226,8 @@ bool cache_refill(struct heap *heap, unsigned szidx)
 	count(&heap->counters.refills);
 	class->allocates = class->used = 1;
 	/* What was taken counts, but a quarter of the room stays: the next frees shall not overflow at once. */
-	int32_t room = (int32_t)(list->bound - n), least = (int32_t)(list->bound / 4);
-	list->room = n > list->bound || room < least ? least : room;
-	list->head = chain;
+	uint32_t bound = heap->cache.bound[szidx], least = bound / 4;
+	heap->cache.room[szidx] = (int32_t)(n + least > bound ? least : bound - n);
+	heap->cache.head[szidx] = chain;
 	return true;
 }

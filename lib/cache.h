@@ -2,7 +2,8 @@
 /*
  * Cache: the thread's own lists of blocks in front of its heap, one per size class, and its outbox. The fast path.
  *
- * Each operation on a list is: announce the list in slot.last, load slot.current, work, and store the list's head last.
+ * Each operation on a list is: announce the list in slot.last, load slot.current, work, and store the list's head when the links
+ * are in place.
  * One plain store more than a bare list; it lets claim.c empty the cache of a thread that sleeps.
  *
  * Bounds: a list starts small and doubles only when a refill follows an overflow, since only then a longer list would
@@ -27,22 +28,23 @@ static force_inline struct heap *cache_announce(uint32_t list)
 /** Take a block of the class from this thread's cache; NULL: empty, or no cache at the moment. */
 static force_inline struct block *cache_take(unsigned szidx)
 {
-	struct cache_list *list = &cache_announce(szidx)->cache[szidx];
-	struct block *block = list->head;
+	struct cache *cache = &cache_announce(szidx)->cache;
+	struct block *block = cache->head[szidx];
 	if (unlikely(block == NULL))
 		return NULL;
-	list->room++;
-	list->head = block->next;
+	struct block *next = block->next;
+	cache->room[szidx]++;
+	cache->head[szidx] = next;
 	return block;
 }
 
-/* Push onto a list. The link is written before the head, so that a visitor finds a whole list. */
-static force_inline void cache_push(struct cache_list *list, struct block *block)
+/* Push onto a list. The link is written before the head, so that a visitor finds a whole list. True: it overflows. */
+static force_inline bool cache_push(struct cache *cache, unsigned szidx, struct block *block)
 {
-	block->next = list->head;
-	list->room--;
+	block->next = cache->head[szidx];
 	compiler_barrier();
-	list->head = block;
+	cache->head[szidx] = block;
+	return unlikely(--cache->room[szidx] < 0);
 }
 
 /** The list is full: return the newer half of it. Under the heap's lock, settled. */

@@ -36,7 +36,7 @@ static struct block *load_block(struct block *const *place)
 static struct block **head_of(struct heap *heap, uint32_t list)
 {
 	if (list < NB_SIZE_CLASSES)
-		return &heap->cache[list].head;
+		return &heap->cache.head[list];
 	return &heap->outbox[list - NB_SIZE_CLASSES].head;
 }
 
@@ -58,7 +58,7 @@ static void settle_list(struct heap *heap)
 	for (struct block *block = *head; block != NULL; block = block->next, n++)
 		tail = block;
 	if (heap->seen_list < NB_SIZE_CLASSES) {
-		heap->cache[heap->seen_list].room -= (int32_t)n;
+		heap->cache.room[heap->seen_list] -= (int32_t)n;
 	} else if (tail != NULL) {
 		struct outbox *box = &heap->outbox[heap->seen_list - NB_SIZE_CLASSES];
 		box->tail = tail;
@@ -74,7 +74,7 @@ void claim_settle(struct heap *heap)
 		return;
 	if (heap->taken) {
 		for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++)
-			heap->cache[szidx].room = (int32_t)heap->cache[szidx].bound;
+			heap->cache.room[szidx] = (int32_t)heap->cache.bound[szidx];
 		settle_list(heap);
 	} else if (heap->poked) {
 		cache_age(heap);

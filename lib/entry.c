@@ -31,12 +31,12 @@ static void *out_of_memory(void)
 
 /* --- small -------------------------------------------------------------------------------------------------------- */
 
-static struct block *pop(struct cache_list *list)
+static struct block *pop(struct cache *cache, unsigned szidx)
 {
-	struct block *block = list->head;
+	struct block *block = cache->head[szidx];
 	if (block != NULL) {
-		list->head = block->next;
-		list->room++;
+		cache->head[szidx] = block->next;
+		cache->room[szidx]++;
 	}
 	return block;
 }
@@ -45,9 +45,9 @@ static struct block *take_from_heap(struct heap *heap, unsigned szidx)
 {
 	heap_lock(heap);
 	claim_settle(heap);
-	struct block *block = pop(&heap->cache[szidx]);
+	struct block *block = pop(&heap->cache, szidx);
 	if (block == NULL && cache_refill(heap, szidx))
-		block = pop(&heap->cache[szidx]);
+		block = pop(&heap->cache, szidx);
 	heap_unlock(heap);
 	return block;
 }
@@ -182,7 +182,7 @@ static bool is_sound(struct heap *heap, struct block *block, uint32_t word)
 	}
 	bool found = false;
 	if (QUARRY_DEBUG && heap != NULL)
-		for (struct block *cached = heap->cache[szidx].head; cached != NULL && !found; cached = cached->next)
+		for (struct block *cached = heap->cache.head[szidx]; cached != NULL && !found; cached = cached->next)
 			found = cached == block;
 	if (QUARRY_DEBUG && !found) {
 		const struct pool_header *pool = pool_header_at(entry_pool_start(block, word));
@@ -196,8 +196,7 @@ static bool is_sound(struct heap *heap, struct block *block, uint32_t word)
 /* Is a block of another heap worth keeping? While this thread allocates the class and has little of it. */
 static bool is_wanted(const struct heap *heap, unsigned szidx)
 {
-	const struct cache_list *list = &heap->cache[szidx];
-	return heap->classes[szidx].allocates && list->room > (int32_t)(list->bound / 2);
+	return heap->classes[szidx].allocates && heap->cache.room[szidx] > (int32_t)(heap->cache.bound[szidx] / 2);
 }
 
 /* Without a lock: onto the thread's own list or into its outbox. False: the lock is needed. */
@@ -208,8 +207,7 @@ static bool free_foreign(struct block *block, uint32_t word)
 	if (heap == &heap_empty)
 		return false;
 	if (word_owner(word) == heap->id || is_wanted(heap, szidx)) {
-		cache_push(&heap->cache[szidx], block);
-		if (heap->cache[szidx].room < 0)
+		if (cache_push(&heap->cache, szidx, block))
 			entry_overflow(szidx);
 		return true;
 	}
@@ -238,8 +236,7 @@ static void free_locked(struct heap *heap, struct block *block, uint32_t word)
 	heap_lock(heap);
 	claim_settle(heap);
 	if (word_owner(word) == heap->id || is_wanted(heap, szidx)) {
-		cache_push(&heap->cache[szidx], block);
-		if (heap->cache[szidx].room < 0)
+		if (cache_push(&heap->cache, szidx, block))
 			cache_overflow(heap, szidx);
 	} else {
 		cache_post(heap->outbox, block, word);

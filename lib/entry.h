@@ -49,18 +49,11 @@ static force_inline void entry_free(void *ptr)
 	uint32_t word = address_map_word(ptr);
 	unsigned szidx = word_szidx(word);
 	struct heap *heap = cache_announce(szidx);
-	if (unlikely(word - heap->word_base >= WORD_OWNER) || (QUARRY_DEBUG && ptr != NULL)) {
+	if (unlikely(word - heap->word_base >= WORD_OWNER) || (QUARRY_DEBUG && ptr != NULL))
 		entry_free_slow(ptr, word);
-		return;
-	}
-	struct cache_list *list = &heap->cache[szidx];
-	struct block *block = ptr;
-	if (unlikely(list->head == block)) {
+	else if (unlikely(heap->cache.head[szidx] == ptr))
 		entry_free_twice(ptr, word);
-		return;
-	}
-	cache_push(list, block);
-	if (unlikely(list->room < 0))
+	else if (cache_push(&heap->cache, szidx, ptr))
 		entry_overflow(szidx);
 }
 

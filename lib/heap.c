@@ -57,8 +57,8 @@ uint32_t heap_first_bound(unsigned szidx)
 static void init_record(struct heap *heap, unsigned node, enum heap_kind kind)
 {
 	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++) {
-		uint32_t bound = heap_first_bound(szidx);
-		heap->cache[szidx] = (struct cache_list){NULL, (int32_t)bound, bound};
+		heap->cache.bound[szidx] = heap_first_bound(szidx);
+		heap->cache.room[szidx] = (int32_t)heap->cache.bound[szidx];
 		pool_ring_init(&heap->usedpools[szidx]);
 	}
 	heap->seen_list = CACHE_LISTS;

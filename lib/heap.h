@@ -24,11 +24,14 @@
 #include "pool.h"
 #include "slot.h"
 
-/* One size class of the thread's cache: a bounded list of blocks. room = bound - length, and may be negative once. */
-struct cache_list {
-	struct block *head;
-	int32_t room;
-	uint32_t bound;
+/*
+ * The thread's cache: a bounded list of blocks per size class. room = bound - length; it is -1 for the moment between a
+ * push and the flush that follows. Arrays apart, so that an index is scaled by the processor.
+ */
+struct cache {
+	struct block *head[NB_SIZE_CLASSES];
+	int32_t room[NB_SIZE_CLASSES];
+	uint32_t bound[NB_SIZE_CLASSES];
 };
 
 /* Blocks of one owner on their way home; NULL-terminated. owner and tail mean nothing while head is NULL. */
@@ -59,9 +62,9 @@ struct heap_counters {
 };
 
 struct heap {
+	struct cache cache;
 	uint32_t word_base; /* id << WORD_OWNER_SHIFT: what a free compares with */
 	uint32_t id;
-	struct cache_list cache[NB_SIZE_CLASSES];
 	struct outbox outbox[OUTBOX_BUCKETS];
 
 	/* under the lock */

@@ -31,9 +31,8 @@ __attribute__((no_sanitize("thread"))) static uint64_t cached_nbytes(const struc
 	if (heap->kind == HEAP_SHARED || heap->taken)
 		return 0;
 	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++) {
-		const struct cache_list *list = &heap->cache[szidx];
-		int64_t length = (int64_t)list->bound - list->room;
-		if (list->head != NULL && length > 0)
+		int64_t length = (int64_t)heap->cache.bound[szidx] - heap->cache.room[szidx];
+		if (heap->cache.head[szidx] != NULL && length > 0)
 			nbytes += (uint64_t)length * sizeclass_nbytes(szidx);
 	}
 	for (unsigned bucket = 0; bucket < OUTBOX_BUCKETS; bucket++)
