@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: MIT
+"""What run, compare and instructions share: finding allocators and programs, running one, facts of the machine."""
+
+import datetime
+import glob
+import json
+import os
+import re
+import resource
+import signal
+import statistics
+import subprocess
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(HERE)
+
+# Debian's peers, by the name of the library to preload.
+PEERS = (
+	("jemalloc", "libjemalloc.so.2"),
+	("mimalloc", "libmimalloc.so.2"),
+	("tcmalloc", "libtcmalloc_minimal.so.4"),
+	("tbbmalloc", "libtbbmalloc_proxy.so.2"),
+)
+
+# Variables that would change an allocator's behaviour behind the reader's back; --env sets them on purpose.
+CLEARED = re.compile(r"^(LD_|MALLOC_|GLIBC_TUNABLES$|MIMALLOC_|TCMALLOC_|TBB_|JE_|QUARRY_)")
+
+
+class Allocator:
+	"""A name, the library to preload (None: glibc's own), and variables of the environment it runs with."""
+
+	def __init__(self, name, path=None, reference=False):
+		self.name = name
+		self.path = os.path.abspath(path) if path else None
+		self.reference = reference
+		self.env = {}
+
+	def environment(self):
+		env = {k: v for k, v in os.environ.items() if not CLEARED.match(k)}
+		env.update(self.env)
+		if self.path:
+			env["LD_PRELOAD"] = self.path
+		return env
+
+	def facts(self):
+		return {"path": self.path, "version": version_of(self), "env": self.env, "reference": self.reference}
+
+
+class Failure(Exception):
+	"""A run that gave no result; the text says why."""
+
+
+def output_of(*command, cwd=None):
+	try:
+		done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True)
+	except (OSError, subprocess.CalledProcessError):
+		return ""
+	return done.stdout.strip()
+
+
+def find_library(soname):
+	found = re.search(r"^\s*%s .*=> (\S+)" % re.escape(soname), output_of("ldconfig", "-p") or
+		output_of("/sbin/ldconfig", "-p"), re.M)
+	if found:
+		return found.group(1)
+	for pattern in ("/usr/lib/*/", "/usr/lib64/", "/usr/local/lib/", "/usr/lib/"):
+		for path in glob.glob(pattern + soname):
+			return path
+	return None
+
+
+def git_describe():
+	return output_of("git", "describe", "--always", "--dirty", "--tags", cwd=TOP)
+
+
+def version_of(allocator):
+	if allocator.name == "glibc" and not allocator.path:
+		return output_of("getconf", "GNU_LIBC_VERSION")
+	real = os.path.realpath(allocator.path)
+	if os.path.basename(real).startswith("libquarry"):
+		return git_describe() or os.path.basename(real)
+	for path in (allocator.path, real, real.replace("/usr/lib/", "/lib/", 1)):
+		owner = output_of("dpkg-query", "-S", path).split(":")[0]
+		if owner:
+			return output_of("dpkg-query", "-W", "-f", "${Package} ${Version}", owner)
+	return os.path.basename(real)
+
+
+def build_dirs(given):
+	"""Where built programs and libraries may lie, the likeliest first."""
+	named = given or os.environ.get("QUARRY_BUILD_DIR")
+	if named:
+		return [os.path.abspath(named)]
+	return [os.getcwd(), TOP] + sorted(glob.glob(os.path.join(TOP, "build*")))
+
+
+def find_built(dirs, relative):
+	for directory in dirs:
+		path = os.path.join(directory, relative)
+		if os.path.isfile(path):
+			return path
+	return None
+
+
+def find_allocators(args):
+	"""All that are there, in a fixed order, then narrowed to --allocators."""
+	dirs = build_dirs(args.build)
+	quarry = args.lib or find_built(dirs, "lib/.libs/libquarry_malloc.so")
+	found = [Allocator("glibc")]
+	if quarry:
+		found.append(Allocator("quarry", quarry))
+	for name, soname in PEERS:
+		path = find_library(soname)
+		if path:
+			found.append(Allocator(name, path))
+	for name, path in (split_pair(text, "=") for text in args.peer):
+		found.append(Allocator(name, path))
+	floor = args.floor and find_built(dirs, "bench/micro/.libs/libfloor.so")
+	if args.floor and not floor:
+		raise SystemExit("the floor is not built: make bench/micro/libfloor.la")
+	if floor:
+		found.append(Allocator("floor", floor, reference=True))
+	return narrow(found, args)
+
+
+def narrow(found, args):
+	names = [allocator.name for allocator in found]
+	for name in set(names):
+		if names.count(name) > 1:
+			raise SystemExit("two allocators are called %s" % name)
+	for allocator in found:
+		if allocator.path and not os.path.isfile(allocator.path):
+			raise SystemExit("%s: no such library: %s" % (allocator.name, allocator.path))
+	for name, setting in (split_pair(text, ":") for text in args.env):
+		if name not in names:
+			raise SystemExit("--env: no allocator %s" % name)
+		key, value = split_pair(setting, "=")
+		found[names.index(name)].env[key] = value
+	if args.allocators:
+		wanted = args.allocators.split(",")
+		missing = [name for name in wanted if name not in names]
+		if missing:
+			raise SystemExit("not found: %s (there are: %s)" % (", ".join(missing), ", ".join(names)))
+		found = [allocator for allocator in found if allocator.name in wanted or allocator.reference]
+	return found
+
+
+def split_pair(text, mark):
+	left, sign, right = text.partition(mark)
+	if not sign or not left:
+		raise SystemExit("expected NAME%sVALUE: %s" % (mark, text))
+	return left, right
+
+
+def add_allocator_options(parser):
+	parser.add_argument("--build", metavar="DIR", help="build directory (default: QUARRY_BUILD_DIR, the current "
+		"directory, the source tree and its build*/)")
+	parser.add_argument("--lib", metavar="PATH", help="the Quarry library to preload")
+	parser.add_argument("--peer", metavar="NAME=PATH", action="append", default=[], help="one more allocator")
+	parser.add_argument("--env", metavar="NAME:VAR=VALUE", action="append", default=[],
+		help="a variable for one allocator's runs, such as quarry:QUARRY_CONF=...")
+	parser.add_argument("--allocators", metavar="A,B", help="only these")
+	parser.add_argument("--floor", action="store_true", help="also the barest free list (for pair loads only)")
+
+
+def end_of(returncode):
+	if returncode < 0:
+		try:
+			return "killed by %s" % signal.Signals(-returncode).name
+		except ValueError:
+			return "killed by signal %d" % -returncode
+	return "exit status %d" % returncode
+
+
+def run_program(command, allocator, timeout):
+	"""Runs command under allocator; its stdout and stderr, or Failure. No core files."""
+	def no_core():
+		resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+	try:
+		done = subprocess.run(command, env=allocator.environment(), stdin=subprocess.DEVNULL, timeout=timeout,
+			capture_output=True, text=True, errors="replace", preexec_fn=no_core)
+	except subprocess.TimeoutExpired:
+		raise Failure("no end within %d s" % timeout) from None
+	except OSError as error:
+		raise Failure(str(error)) from None
+	if done.returncode:
+		words = done.stderr.strip().splitlines()
+		raise Failure(end_of(done.returncode) + (": " + words[-1][:200] if words else ""))
+	if "cannot be preloaded" in done.stderr:
+		raise Failure("the library could not be preloaded")
+	return done
+
+
+def run_load(program, words, allocator, timeout):
+	"""One run of one load: its result as a dictionary, or Failure."""
+	done = run_program([program] + words, allocator, timeout)
+	try:
+		result = json.loads(done.stdout)
+	except ValueError:
+		raise Failure("its output is no result: " + done.stdout[:80].strip()) from None
+	check_origin(result, allocator)
+	return result
+
+
+def check_origin(result, allocator):
+	"""A preload that silently did not take place would pass glibc's figures off as the allocator's."""
+	origin = os.path.realpath(result["malloc"])
+	if allocator.path and origin != os.path.realpath(allocator.path):
+		raise Failure("malloc came from %s" % origin)
+
+
+def first_line(path):
+	try:
+		with open(path, encoding="utf-8", errors="replace") as file:
+			return file.readline().strip()
+	except OSError:
+		return ""
+
+
+def machine_facts():
+	model = ""
+	memory = 0
+	with open("/proc/cpuinfo", encoding="utf-8") as file:
+		for line in file:
+			if line.startswith(("model name", "CPU part")):
+				model = line.split(":", 1)[1].strip()
+				break
+	with open("/proc/meminfo", encoding="utf-8") as file:
+		memory = int(file.readline().split()[1])
+	return {
+		"cpu": model,
+		"cores": len(os.sched_getaffinity(0)),
+		"memory_kib": memory,
+		"kernel": os.uname().release,
+		"arch": os.uname().machine,
+		"nodes": len(glob.glob("/sys/devices/system/node/node[0-9]*")) or 1,
+		"thp": first_line("/sys/kernel/mm/transparent_hugepage/enabled"),
+		"overcommit": first_line("/proc/sys/vm/overcommit_memory"),
+		"page_size": os.sysconf("SC_PAGE_SIZE"),
+		"libc": output_of("getconf", "GNU_LIBC_VERSION"),
+		"git": git_describe(),
+		"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+		"load": first_line("/proc/loadavg"),
+	}
+
+
+def samples(row, cell, kind):
+	"""The values of one cell: seconds per operation, or KiB; empty where the row has none."""
+	key = row[kind]
+	if not key:
+		return []
+	if kind == "time":
+		return [run[key] / run["ops"] for run in cell["runs"]]
+	if key == "peak":
+		return [run["peak_rss_kib"] - run["table_kib"] for run in cell["runs"]]
+	return [run[key] for run in cell["runs"]]
+
+
+def geometric_mean(values):
+	return statistics.geometric_mean(values) if values else None
+
+
+def spread(values):
+	"""Half the distance between the quartiles, relative to the median: how far apart runs of one thing lie."""
+	middle = statistics.median(values)
+	if len(values) < 2 or not middle:
+		return 0.0
+	if len(values) < 4:
+		return (max(values) - min(values)) / 2 / middle
+	quartiles = statistics.quantiles(values, n=4, method="inclusive")
+	return (quartiles[2] - quartiles[0]) / 2 / middle
+
+
+def table(header, rows):
+	"""A Markdown table with aligned columns: the first to the left, the others to the right."""
+	widths = [max(len(str(row[i])) for row in [header] + rows) for i in range(len(header))]
+
+	def line(cells):
+		padded = [str(cell).rjust(width) for cell, width in zip(cells, widths)]
+		padded[0] = str(cells[0]).ljust(widths[0])
+		return "| " + " | ".join(padded) + " |"
+
+	rule = ["-" * widths[0]] + ["-" * (width - 1) + ":" for width in widths[1:]]
+	return "\n".join([line(header), line(rule)] + [line(row) for row in rows])
