@@ -3,6 +3,7 @@
 
 import datetime
 import glob
+import hashlib
 import json
 import os
 import re
@@ -43,7 +44,8 @@ class Allocator:
 		return env
 
 	def facts(self):
-		return {"path": self.path, "version": version_of(self), "env": self.env, "reference": self.reference}
+		return {"path": self.path, "version": version_of(self), "sha256": digest_of(self.path), "env": self.env,
+			"reference": self.reference}
 
 
 class Failure(Exception):
@@ -67,6 +69,14 @@ def find_library(soname):
 		for path in glob.glob(pattern + soname):
 			return path
 	return None
+
+
+def digest_of(path):
+	"""What a version cannot tell: whether two files of samples come from the same build."""
+	if not path:
+		return None
+	with open(path, "rb") as file:
+		return hashlib.sha256(file.read()).hexdigest()
 
 
 def git_describe():
