@@ -91,7 +91,7 @@ void cache_overflow(struct heap *heap, unsigned szidx)
 		flush(heap, szidx, heap->cache.bound[szidx] / 2 + 1);
 }
 
-static void flush_list(struct heap *heap, unsigned szidx)
+void cache_flush_list(struct heap *heap, unsigned szidx)
 {
 	if (heap->cache.head[szidx] != NULL)
 		flush(heap, szidx, UINT32_MAX);
@@ -101,7 +101,7 @@ static void flush_list(struct heap *heap, unsigned szidx)
 void cache_flush_all(struct heap *heap)
 {
 	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++) {
-		flush_list(heap, szidx);
+		cache_flush_list(heap, szidx);
 		heap->classes[szidx].used = 0;
 	}
 	cache_send_all(heap->outbox);
@@ -130,7 +130,7 @@ void cache_age(struct heap *heap)
 	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++) {
 		struct cache_class *class = &heap->classes[szidx];
 		if (!class->used) {
-			flush_list(heap, szidx);
+			cache_flush_list(heap, szidx);
 			shrink_bound(heap, szidx);
 		}
 		class->used = 0;

@@ -71,6 +71,9 @@ void cache_send_all(struct outbox outbox[OUTBOX_BUCKETS]);
 /** Put a chain of blocks, cut off a list, where they belong: the heap's pools or the outbox. Under the heap's lock. */
 void cache_return_chain(struct heap *heap, struct outbox outbox[OUTBOX_BUCKETS], struct block *chain);
 
+/** Empty the list of a class. Under the heap's lock, settled. */
+void cache_flush_list(struct heap *heap, unsigned szidx);
+
 /** Empty all lists and the outbox. Under the heap's lock, settled (or the thread is gone). */
 void cache_flush_all(struct heap *heap);
 

@@ -199,6 +199,27 @@ static bool is_wanted(const struct heap *heap, unsigned szidx)
 	return heap->classes[szidx].allocates && heap->cache.room[szidx] > (int32_t)(heap->cache.bound[szidx] / 2);
 }
 
+/*
+ * A young class lives on the shared heap's blocks, which are foreign: every free of one comes this way. A thread that
+ * frees many of them is no passer-by, and gets pools of its own. True: that is now.
+ */
+static bool comes_of_age(struct heap *heap, unsigned szidx)
+{
+	struct cache_class *class = &heap->classes[szidx];
+	if (likely(class->refills >= YOUNG_REFILLS) || ++class->kept < YOUNG_FREES)
+		return false;
+	class->refills = YOUNG_REFILLS;
+	return true;
+}
+
+static void send_list_home(struct heap *heap, unsigned szidx)
+{
+	heap_lock(heap);
+	claim_settle(heap);
+	cache_flush_list(heap, szidx);
+	heap_unlock(heap);
+}
+
 /* Without a lock: onto the thread's own list or into its outbox. False: the lock is needed. */
 static bool free_foreign(struct block *block, uint32_t word)
 {
@@ -209,6 +230,8 @@ static bool free_foreign(struct block *block, uint32_t word)
 	if (word_owner(word) == heap->id || is_wanted(heap, szidx)) {
 		if (cache_push(&heap->cache, szidx, block))
 			entry_overflow(szidx);
+		else if (unlikely(comes_of_age(heap, szidx)))
+			send_list_home(heap, szidx);
 		return true;
 	}
 	heap = cache_announce((uint32_t)(NB_SIZE_CLASSES + bucket));

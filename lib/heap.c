@@ -21,6 +21,7 @@ struct heap heap_empty = {.word_base = (uint32_t)EMPTY_ID << WORD_OWNER_SHIFT, .
 static struct lock registry_lock; /* of the following, for writing */
 static struct heap **_Atomic directory[WORD_OWNERS / CHUNK_HEAPS];
 static _Atomic uint32_t nheaps;
+static _Atomic bool has_veteran; /* the first thread's heap was made */
 static struct heap *parked[NODES_MAX];
 static struct heap *_Atomic shared_heaps[NODES_MAX];
 
@@ -87,7 +88,7 @@ static bool register_record(struct heap *heap)
 			heap->id = id;
 			heap->word_base = id << WORD_OWNER_SHIFT;
 			directory[id / CHUNK_HEAPS][id % CHUNK_HEAPS] = heap;
-			heap->veteran = id == 1;
+			heap->veteran = heap->kind != HEAP_SHARED && !atomic_exchange_explicit(&has_veteran, true, relaxed);
 			atomic_store_explicit(&nheaps, id, memory_order_release);
 		}
 		lock_drop(&registry_lock, LOCK_REGISTRY);

@@ -62,6 +62,8 @@
 #define YOUNG_REFILLS 3
 #define YOUNG_FIRST_BLOCKS 4
 #define YOUNG_NBYTES ((size_t)2 << 10)
+/* A thread that frees so many of these blocks again is given pools of its own at once. */
+#define YOUNG_FREES 64
 
 _Static_assert(QUARRY_POOL_BITS >= 12 && QUARRY_POOL_BITS <= 16, "pool: 4 KiB to 64 KiB");
 _Static_assert(QUARRY_ARENA_BITS >= 18 && QUARRY_ARENA_BITS <= 30, "arena: 256 KiB to 1 GiB");
