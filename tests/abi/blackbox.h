@@ -244,10 +244,21 @@ static inline int run_self(const char *first, const char *second)
 	return status;
 }
 
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define SLOWER 4
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#define SLOWER 4
+#endif
+#endif
+#ifndef SLOWER
+#define SLOWER 1
+#endif
+
 /* First call of each test: a time limit that ends even a hung one, and proof that the library is really there. */
 static inline void test_start(unsigned limit_seconds)
 {
-	alarm(limit_seconds + (unsigned)(30 * test_seconds(0)));
+	alarm(SLOWER * (limit_seconds + (unsigned)(30 * test_seconds(0))));
 	if (getenv("QUARRY_PRELOAD") != NULL && getenv("LD_PRELOAD") != NULL)
 		CHECKF(on_quarry(), "  QUARRY_PRELOAD is set but not in this process");
 }
