@@ -121,13 +121,13 @@ static bool adjoin(const struct record *low, const struct record *high)
 }
 
 /* Insert by address and merge with neighbours, so that what was split for one block can serve a larger one. */
-static void keep(struct record *record)
+static void keep_since(struct record *record, uint8_t stamp)
 {
 	struct record **link = &kept, *before = NULL;
 	for (; *link != NULL && (*link)->address < record->address; link = &(*link)->next)
 		before = *link;
 	record->state = KEPT;
-	record->stamp = arena_list_tick();
+	record->stamp = stamp;
 	record->next = *link;
 	*link = record;
 	add(&kept_nbytes, record->nbytes, 0);
@@ -168,13 +168,11 @@ static struct record *take_kept(unsigned node, size_t nbytes, size_t alignment)
 	unlink_kept(best);
 	struct record *rest = best->nbytes > nbytes ? take_spare() : NULL;
 	if (rest != NULL) {
-		uint8_t stamp = best->stamp;
 		rest->address = best->address + nbytes;
 		rest->nbytes = best->nbytes - nbytes;
 		rest->node = best->node;
 		best->nbytes = nbytes;
-		keep(rest);
-		rest->stamp = stamp;
+		keep_since(rest, best->stamp);
 	}
 	return best;
 }
@@ -234,7 +232,7 @@ bool large_free(void *ptr)
 	bool was_live = record->state == LIVE;
 	if (was_live) {
 		add(&live_nbytes, 0, record->nbytes);
-		keep(record);
+		keep_since(record, arena_list_tick());
 	}
 	lock_drop(&large_lock, LOCK_META);
 	size_t live = large_live_nbytes(), most = live > KEPT_LEAST_NBYTES ? live : KEPT_LEAST_NBYTES;
@@ -257,14 +255,54 @@ static void set_nbytes(struct record *record, size_t nbytes)
 	lock_drop(&large_lock, LOCK_META);
 }
 
+/* Under the lock: grow into the kept block that follows, if there is one and it is long enough. */
+static bool absorb(struct record *record, size_t nbytes)
+{
+	size_t more = nbytes - record->nbytes;
+	struct record *next = kept;
+	while (next != NULL && next->address != record->address + record->nbytes)
+		next = next->next;
+	if (next == NULL || next->nbytes < more || next->node != record->node)
+		return false;
+	unlink_kept(next);
+	next->address += more;
+	next->nbytes -= more;
+	if (next->nbytes == 0)
+		put_spare(next);
+	else
+		keep_since(next, next->stamp);
+	return true;
+}
+
+/* Under the lock: what is cut off behind the block is kept, if there is a record for it. */
+static bool cut(struct record *record, size_t nbytes)
+{
+	struct record *rest = take_spare();
+	if (rest == NULL)
+		return false;
+	rest->address = record->address + nbytes;
+	rest->nbytes = record->nbytes - nbytes;
+	rest->node = record->node;
+	keep_since(rest, arena_list_tick());
+	return true;
+}
+
 bool large_resize(void *ptr, size_t nbytes)
 {
 	struct record *record = record_at(ptr);
 	nbytes = large_good_size(nbytes);
 	if (record == NULL || nbytes == 0)
 		return false;
-	if (nbytes != record->nbytes && !os_resize(ptr, record->nbytes, nbytes))
-		return false;
+	lock_take(&large_lock, LOCK_META);
+	bool done = nbytes == record->nbytes ||
+		    (nbytes > record->nbytes ? absorb(record, nbytes) : cut(record, nbytes));
+	if (done) {
+		add(&live_nbytes, nbytes, record->nbytes);
+		record->nbytes = nbytes;
+	}
+	lock_drop(&large_lock, LOCK_META);
+	if (done || !os_resize(ptr, record->nbytes, nbytes))
+		return done;
 	set_nbytes(record, nbytes);
 	return true;
 }
@@ -317,7 +355,7 @@ size_t large_purge(uint8_t age, size_t nbytes)
 		if (unmapped)
 			put_spare(record);
 		else
-			keep(record);
+			keep_since(record, arena_list_tick());
 		lock_drop(&large_lock, LOCK_META);
 		if (!unmapped)
 			break;

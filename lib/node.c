@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "compiler.h"
 #include "node.h"
 #include "options.h"
 #include "topology.h"
@@ -48,6 +49,9 @@ static _Atomic(const struct topology *) published;
 static _Atomic uint64_t bind_failures;
 static _Atomic(const char *) note;
 
+/* This thread is inside the module's bind. */
+static thread_local_ie volatile bool binding;
+
 static const struct topology *machine(void)
 {
 	return atomic_load_explicit(&published, memory_order_acquire);
@@ -73,6 +77,22 @@ unsigned node_current(void)
 	return key < TOPOLOGY_NKEYS ? topology->index_of[key] : 0;
 }
 
+/* What hwloc does, without the malloc. */
+static int bind_nested(const struct topology *topology, void *addr, size_t nbytes, unsigned node)
+{
+	unsigned os_index = topology->nodes[node].os_index;
+	struct node_mask mask = { { 0 } };
+
+	if (topology->by_cpu)
+		return 0;
+	mask.bits[os_index / LONG_BITS] = 1ul << os_index % LONG_BITS;
+	return (int)syscall(SYS_mbind, addr, nbytes, MPOL_PREFERRED, mask.bits, (unsigned long)TOPOLOGY_NKEYS, 0);
+}
+
+/*
+ * hwloc allocates a few bytes for each binding. Where malloc is ours and has nothing left for them it maps an arena, and
+ * the binding of that one arrives here while the first is under way: it must not allocate again.
+ */
 int node_bind(void *addr, size_t nbytes, unsigned node)
 {
 	const struct topology *topology = machine();
@@ -81,7 +101,13 @@ int node_bind(void *addr, size_t nbytes, unsigned node)
 
 	if (!topology)
 		return 0;
-	result = topology->bind(addr, nbytes, node);
+	if (binding) {
+		result = bind_nested(topology, addr, nbytes, node);
+	} else {
+		binding = true;
+		result = topology->bind(addr, nbytes, node);
+		binding = false;
+	}
 	if (result < 0)
 		atomic_fetch_add_explicit(&bind_failures, 1, memory_order_relaxed);
 	errno = saved;

@@ -40,7 +40,7 @@ unsigned node_current(void);
  *
  * addr       at a page boundary
  * Returns    0; -1 when the kernel refused, which is counted and harmless. With one node 0, and nothing is done
- * Calls      malloc and free once, small; hold no lock. errno is kept
+ * Calls      malloc and free once, small, hence perhaps itself: hold no lock. errno is kept
  */
 int node_bind(void *addr, size_t nbytes, unsigned node);
 
