@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the misuse tests share: each misuse runs in a process of its own, twice.
+ *
+ * With the default settings it must end by SIGABRT after a line "quarry: ..." on stderr that names the address, and
+ * size class and arena where the block is one of a pool. With QUARRY_CONF=on_error:report the same line appears, the
+ * call is ignored, and the process goes on to allocate, verify and exit well.
+ */
+#ifndef QUARRY_TESTS_MISUSE_H
+#define QUARRY_TESTS_MISUSE_H
+
+#include "../stress/stress.h"
+
+#include <signal.h>
+
+/* What is known about the block, hence must be said. */
+enum detail { ADDRESS_ONLY, CLASS_AND_ARENA };
+
+struct misuse {
+	const char *name;
+	/* Do it. Before the fault, misuse_is_next says what address it concerns. */
+	void (*run)(size_t nbytes);
+	size_t nbytes; /* passed on */
+	enum detail detail;
+	int debug_only; /* found by a debug build only; elsewhere it is not run */
+};
+
+#ifdef QUARRY_DEBUG
+static const int debug_build = 1;
+#else
+static const int debug_build = 0;
+#endif
+
+/* The faulty address reaches a call through here, so that no compiler sees what is coming. */
+static void *volatile misuse_address;
+
+static inline void *misuse_is_next(const void *address)
+{
+	misuse_address = (void *)(uintptr_t)address;
+	say("next: %p", misuse_address);
+	return misuse_address;
+}
+
+/* After a misuse that was only reported: nothing is handed out twice, and all still works. */
+static inline void go_on_well(void)
+{
+	enum { PIECES = 500 };
+	static struct piece pieces[PIECES];
+	uint64_t rng = 7;
+
+	for (int round = 0; round < 20000; round++) {
+		struct piece *piece = &pieces[rng_below(&rng, PIECES)];
+		if (piece->block != NULL)
+			piece_free(&rng, piece);
+		else
+			*piece = piece_make(&rng, rng_size(&rng, round % 200 == 0 ? 21 : 12), 1);
+	}
+	for (int i = 0; i < PIECES; i++)
+		piece_free(&rng, &pieces[i]);
+}
+
+/* Run case `number` in a fresh process under a setting; what it said, and its wait status. */
+static inline int misuse_process(size_t number, const char *conf, char *said, size_t size)
+{
+	char argument[16];
+	int ends[2], status;
+	size_t length = 0;
+	ssize_t part;
+
+	snprintf(argument, sizeof argument, "%zu", number);
+	CHECK(setenv("QUARRY_CONF", conf, 1) == 0 && pipe2(ends, O_CLOEXEC) == 0);
+	int kept = dup(2);
+	CHECK(kept > 2 && dup2(ends[1], 2) == 2);
+	pid_t child = start_self(argument, conf);
+	CHECK(dup2(kept, 2) == 2);
+	close(kept);
+	close(ends[1]);
+	while ((part = read(ends[0], said + length, size - 1 - length)) > 0)
+		length += (size_t)part;
+	said[length] = 0;
+	close(ends[0]);
+	CHECK(waitpid(child, &status, 0) == child);
+	return status;
+}
+
+/* The line must name the address, or for an interior pointer any address of the block; and what is known of it. */
+static inline int message_is_right(const struct misuse *misuse, const char *said)
+{
+	const char *next = strstr(said, "next: 0x"), *line = strstr(said, "quarry: ");
+	char address[32], nbytes[32];
+
+	if (next == NULL || line == NULL || (line != said && line[-1] != '\n'))
+		return 0;
+	snprintf(address, sizeof address, "%.*s", (int)strspn(next + 6, "0123456789abcdefx"), next + 6);
+	snprintf(nbytes, sizeof nbytes, "%zu bytes", quarry_good_size(misuse->nbytes));
+	size_t length = strcspn(line, "\n");
+	char text[512];
+	snprintf(text, sizeof text, "%.*s", (int)length, line);
+	if (strstr(text, address) == NULL)
+		return 0;
+	return misuse->detail == ADDRESS_ONLY ||
+	       (strstr(text, "size class") != NULL && strstr(text, nbytes) != NULL && strstr(text, "arena 0x") != NULL);
+}
+
+static inline int misuse_fails(const struct misuse *misuse, size_t number)
+{
+	static char said[65536];
+	int status = misuse_process(number, "on_error:abort", said, sizeof said);
+
+	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT || !message_is_right(misuse, said)) {
+		say("%s, %zu bytes: status 0x%x, expected SIGABRT and a full message; it said:\n%.300s", misuse->name,
+		    misuse->nbytes, status, said);
+		return 1;
+	}
+	status = misuse_process(number, "on_error:report", said, sizeof said);
+	if (status != 0 || !message_is_right(misuse, said)) {
+		say("%s, %zu bytes, on_error:report: status 0x%x; it said:\n%.300s", misuse->name, misuse->nbytes, status,
+		    said);
+		return 1;
+	}
+	return 0;
+}
+
+/* The main of each test: every case that this build can find. Skips, with the reason, where that is none. */
+static inline int misuse_main(int argc, const struct misuse *misuses, size_t count, char **argv)
+{
+	int failed = 0, ran = 0;
+
+	test_start(60);
+	if (argc == 3) {
+		const struct misuse *misuse = &misuses[atoi(argv[1])];
+		misuse->run(misuse->nbytes);
+		go_on_well();
+		return 0;
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (misuses[i].debug_only && !debug_build) {
+			say("left out, only a debug build finds it: %s, %zu bytes", misuses[i].name, misuses[i].nbytes);
+			continue;
+		}
+		failed += misuse_fails(&misuses[i], i);
+		ran++;
+	}
+	if (ran == 0)
+		SKIP("configure with --enable-debug");
+	return failed != 0;
+}
+
+#endif
