@@ -86,12 +86,12 @@ static int bind_nested(const struct topology *topology, void *addr, size_t nbyte
 	if (topology->by_cpu)
 		return 0;
 	mask.bits[os_index / LONG_BITS] = 1ul << os_index % LONG_BITS;
-	return (int)syscall(SYS_mbind, addr, nbytes, MPOL_PREFERRED, mask.bits, (unsigned long)TOPOLOGY_NKEYS, 0);
+	return (int)syscall(SYS_mbind, addr, nbytes, MPOL_PREFERRED, mask.bits, (unsigned long)TOPOLOGY_NKEYS + 1, 0);
 }
 
 /*
- * hwloc allocates a few bytes for each binding. Where malloc is ours and has nothing left for them it maps an arena, and
- * the binding of that one arrives here while the first is under way: it must not allocate again.
+ * hwloc allocates a few bytes for each binding. Where malloc is ours and has nothing left for them it maps an arena,
+ * and the binding of that one arrives here while the first is under way: it must not allocate again.
  */
 int node_bind(void *addr, size_t nbytes, unsigned node)
 {

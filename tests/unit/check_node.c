@@ -191,6 +191,50 @@ START_TEST(refused_binding_is_counted_and_harmless)
 }
 END_TEST
 
+/* A module whose malloc maps memory that is bound in turn, without end if node let it. */
+static char nested_pages[2][4096] __attribute__((aligned(65536)));
+static unsigned ndeep;
+
+static int bind_and_allocate(void *addr, size_t len, unsigned node)
+{
+	(void)addr;
+	ck_assert_uint_lt(ndeep++, 3);
+	return node_bind(nested_pages[0], len, node);
+}
+
+static struct topology_node nested_nodes[2];
+static struct topology nested = {
+	.version = TOPOLOGY_VERSION,
+	.nnodes = 2,
+	.index_of = sparse_index,
+	.nodes = nested_nodes,
+	.bind = bind_and_allocate,
+};
+
+START_TEST(binding_inside_binding_ends)
+{
+	unsigned cpu, node;
+
+	ck_assert_int_eq(getcpu(&cpu, &node), 0);
+	nested_nodes[0] = (struct topology_node){ .os_index = node, .nearest = sparse_nearest[0] };
+	nested_nodes[1] = (struct topology_node){ .os_index = TOPOLOGY_NKEYS - 2, .nearest = sparse_nearest[1] };
+	node_publish(&nested);
+	for (unsigned i = 1; i <= 3; i++) {
+		ck_assert_int_eq(node_bind(nested_pages[1], 4096, 0), 0);
+		ck_assert_uint_eq(ndeep, i);
+	}
+	ck_assert_uint_eq(node_bind_failures(), 0);
+	ndeep = 0;
+	/* No such node: the nested binding was really asked for, and was refused. */
+	ck_assert_int_eq(node_bind(nested_pages[1], 4096, 1), -1);
+	ck_assert_uint_eq(node_bind_failures(), 2);
+	ndeep = 0;
+	nested.by_cpu = true;
+	ck_assert_int_eq(node_bind(nested_pages[1], 4096, 1), 0);
+	ck_assert_uint_eq(node_bind_failures(), 2);
+}
+END_TEST
+
 static void *ask_until_published(void *arg)
 {
 	atomic_int *wrong = arg;
@@ -568,6 +612,7 @@ static TCase *without_module(void)
 	tcase_add_test(tcase, ring_of_nodes_for_tests);
 	tcase_add_test(tcase, kernel_numbers_have_gaps);
 	tcase_add_test(tcase, refused_binding_is_counted_and_harmless);
+	tcase_add_test(tcase, binding_inside_binding_ends);
 	tcase_add_test(tcase, threads_see_a_whole_table);
 	tcase_add_test(tcase, one_allowed_node_opens_nothing);
 	tcase_add_test(tcase, numa_off_opens_nothing);
