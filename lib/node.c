@@ -3,7 +3,8 @@
  * node: see node.h.
  *
  * A machine with one node never maps the topology module, hwloc or libudev: whether there is more than one costs one
- * system call. dlopen and dlsym are weak, so that a static program without them has one node.
+ * system call. A static program has one node: a module would bring a second libc into it. dlopen and its like are weak,
+ * so that such a program need not link them.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/auxv.h>
 #include <sys/single_threaded.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -187,7 +189,8 @@ static const struct topology *open_module(const char *path, const struct node_ma
 /* Discovery exchanges the environment, which a thread might be reading; a program that loads us by dlopen has some. */
 static bool may_discover(void)
 {
-	if (!dlopen || !dlsym || !dlclose || !dlerror) {
+	/* Where the loader lies; a static program has none, though it may have linked dlopen. */
+	if (!getauxval(AT_BASE) || !dlopen || !dlsym || !dlclose || !dlerror) {
 		give_up("a static program loads no modules");
 		return false;
 	}

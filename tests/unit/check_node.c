@@ -36,12 +36,13 @@ static char module_path[PATH_MAX];
 /* --- playing the kernel ------------------------------------------------------------------------------------------- */
 
 static unsigned long secure;
+static unsigned long loader = 1; /* where the loader lies; 0: a static program */
 static bool kernel_is_played;
 static unsigned long played_mask; /* 0: the call is refused */
 
 unsigned long getauxval(unsigned long type)
 {
-	return type == AT_SECURE ? secure : 0;
+	return type == AT_SECURE ? secure : type == AT_BASE ? loader : 0;
 }
 
 long syscall(long number, ...)
@@ -322,6 +323,17 @@ START_TEST(foreign_module_is_noted)
 	assert_one_node();
 	ck_assert_str_eq(node_note(), "the topology module found no nodes");
 	ck_assert_ptr_null(dlerror());
+}
+END_TEST
+
+START_TEST(static_program_has_one_node)
+{
+	loader = 0;
+	play_kernel(3);
+	setenv("QUARRY_TOPOLOGY", module_path, 1);
+	node_init();
+	assert_one_node();
+	ck_assert_str_eq(node_note(), "a static program loads no modules");
 }
 END_TEST
 
@@ -619,6 +631,7 @@ static TCase *without_module(void)
 	tcase_add_test(tcase, refused_question_is_noted);
 	tcase_add_test(tcase, missing_module_is_noted);
 	tcase_add_test(tcase, foreign_module_is_noted);
+	tcase_add_test(tcase, static_program_has_one_node);
 	tcase_add_test(tcase, running_threads_prevent_discovery);
 	return tcase;
 }
