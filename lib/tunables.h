@@ -18,7 +18,7 @@
 #endif
 /* Requests up to here are served from pools, in size classes. */
 #ifndef QUARRY_SMALL_REQUEST_THRESHOLD
-#define QUARRY_SMALL_REQUEST_THRESHOLD 32768
+#define QUARRY_SMALL_REQUEST_THRESHOLD 8192
 #endif
 
 #define ARENA_SIZE ((size_t)1 << QUARRY_ARENA_BITS)

@@ -14,10 +14,10 @@ AM_CONDITIONAL([SANITIZED], [test -n "$quarry_sanitizer"])
 ])
 
 dnl QUARRY_APPLY_SANITIZER
-dnl Adds the chosen sanitizer to QUARRY_CFLAGS and QUARRY_LDFLAGS. Any finding ends the program.
+dnl Adds the chosen sanitizer to QUARRY_CFLAGS and QUARRY_LDFLAGS. The tests set the options that make findings fatal.
 AC_DEFUN([QUARRY_APPLY_SANITIZER], [
 AS_IF([test -n "$quarry_sanitizer"], [
-	quarry_sanitizer_flags="-fsanitize=$quarry_sanitizer -fno-sanitize-recover=all -fno-omit-frame-pointer"
+	quarry_sanitizer_flags="-fsanitize=$quarry_sanitizer -fno-omit-frame-pointer"
 	AC_MSG_CHECKING([whether $CC links with -fsanitize=$quarry_sanitizer])
 	quarry_save_CFLAGS=$CFLAGS
 	CFLAGS="$CFLAGS $quarry_sanitizer_flags"

@@ -57,6 +57,7 @@ TEST_FILES = \
 	tests/abi/blackbox.h \
 	tests/structure/common.sh \
 	tests/structure/installed.sh \
+	tests/ubsan.supp \
 	tests/variant
 
 # === programs ========================================================================================================
@@ -93,7 +94,10 @@ $(MISUSE_TESTS): lib/libquarry_malloc.la
 
 AM_TESTS_ENVIRONMENT = \
 	export QUARRY_BUILD_DIR='$(abs_top_builddir)' QUARRY_SOURCE_DIR='$(abs_top_srcdir)' \
-	CC='$(CC)' CXX='$(CXX)' NM='$(NM)' QUARRY_URCU_LIBS='$(URCU_LIBS)' QUARRY_HAVE_CXX='$(have_cxx)';
+	CC='$(CC)' CXX='$(CXX)' NM='$(NM)' QUARRY_URCU_LIBS='$(URCU_LIBS)' QUARRY_HAVE_CXX='$(have_cxx)' \
+	ASAN_OPTIONS="$${ASAN_OPTIONS-detect_stack_use_after_return=1}" \
+	TSAN_OPTIONS="$${TSAN_OPTIONS-halt_on_error=1 second_deadlock_stack=1}" \
+	UBSAN_OPTIONS="$${UBSAN_OPTIONS-halt_on_error=1:print_stacktrace=1:suppressions=$(abs_top_srcdir)/tests/ubsan.supp}";
 if HAVE_CXX
 have_cxx = yes
 else
