@@ -11,7 +11,11 @@ UNIT_TESTS = \
 	tests/unit/check_report
 
 # Long-running mixtures through the quarry_* names; QUARRY_TEST_SECONDS makes them longer.
-STRESS_TESTS =
+STRESS_TESTS = \
+	tests/stress/exchange \
+	tests/stress/inspect \
+	tests/stress/model \
+	tests/stress/remote
 
 # The malloc contract as a black box: nothing but libc linked, the library preloaded.
 ABI_TESTS = \
@@ -37,7 +41,13 @@ ABI_CXX_TESTS = \
 	tests/abi/thread_exit
 
 # One misuse each, linked with libquarry_malloc.
-MISUSE_TESTS =
+MISUSE_TESTS = \
+	tests/misuse/double_free \
+	tests/misuse/double_free_later \
+	tests/misuse/foreign_free \
+	tests/misuse/foreign_realloc \
+	tests/misuse/interior_free \
+	tests/misuse/wrong_size
 
 # The shape of the source and of what is built and installed.
 STRUCTURE_TESTS = \
@@ -53,8 +63,10 @@ LONG_TESTS = \
 
 # What tests include or start beside their own source.
 TEST_FILES = \
-	tests/run-test \
 	tests/abi/blackbox.h \
+	tests/misuse/misuse.h \
+	tests/stress/stress.h \
+	tests/run-test \
 	tests/structure/common.sh \
 	tests/structure/installed.sh \
 	tests/ubsan.supp \
@@ -95,7 +107,6 @@ $(MISUSE_TESTS): lib/libquarry_malloc.la
 AM_TESTS_ENVIRONMENT = \
 	export QUARRY_BUILD_DIR='$(abs_top_builddir)' QUARRY_SOURCE_DIR='$(abs_top_srcdir)' \
 	CC='$(CC)' CXX='$(CXX)' NM='$(NM)' QUARRY_URCU_LIBS='$(URCU_LIBS)' QUARRY_HAVE_CXX='$(have_cxx)' \
-	ASAN_OPTIONS="$${ASAN_OPTIONS-detect_stack_use_after_return=1}" \
 	TSAN_OPTIONS="$${TSAN_OPTIONS-halt_on_error=1 second_deadlock_stack=1}" \
 	UBSAN_OPTIONS="$${UBSAN_OPTIONS-halt_on_error=1:print_stacktrace=1:suppressions=$(abs_top_srcdir)/tests/ubsan.supp}";
 if HAVE_CXX
@@ -113,11 +124,11 @@ SH_LOG_COMPILER = $(top_srcdir)/tests/run-test
 check-unit:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(UNIT_TESTS)'
 
-# Real programs and longer mixtures, some minutes.
+# Real programs, models, and the other tests at full length and size: some minutes.
 .PHONY: check-long
 check-long: $(DEMO_PARTS)
-	QUARRY_TEST_SECONDS="$${QUARRY_TEST_SECONDS:-30}" QUARRY_TEST_LIMIT="$${QUARRY_TEST_LIMIT:-600}" \
-	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(LONG_TESTS) $(STRESS_TESTS)'
+	QUARRY_TEST_FULL=1 QUARRY_TEST_SECONDS="$${QUARRY_TEST_SECONDS-20}" QUARRY_TEST_LIMIT="$${QUARRY_TEST_LIMIT-600}" \
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(LONG_TESTS) $(ABI_TESTS) $(STRESS_TESTS)'
 
 # The tests in builds of other kinds, each in a directory of its own below variants/: tests/variant knows them.
 .PHONY: check-sanitizers check-variants
