@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# The shared libraries and the archives show the intended symbols and no other; only quarry_* have a version.
+# The shared libraries, the module and the archives show the intended symbols and no other; only quarry_* have a version.
 set -euo pipefail
 # shellcheck source=tests/structure/common.sh
 . "$QUARRY_SOURCE_DIR/tests/structure/common.sh"
@@ -26,6 +26,10 @@ shared_symbols "$build_dir/lib/.libs/libquarry.so" >"$scratch/actual"
 same_names libquarry.so "$scratch/api.versioned" "$scratch/actual"
 shared_symbols "$build_dir/lib/.libs/libquarry_malloc.so" >"$scratch/actual"
 same_names libquarry_malloc.so "$scratch/all.versioned" "$scratch/actual"
+
+echo quarry_topology_open >"$scratch/topology"
+shared_symbols "$build_dir/lib/.libs/libquarry_topology.so" >"$scratch/actual"
+same_names libquarry_topology.so "$scratch/topology" "$scratch/actual"
 
 for archive in "libquarry.a api" "libquarry_malloc.a all"; do
 	read -r name expected <<<"$archive"
