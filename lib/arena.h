@@ -3,7 +3,7 @@
  * Arena: one mapping of 2^ARENA_BITS bytes (less where address space is short), cut into units; a pool or a span is a run
  * of units. After obmalloc's arena_object: the entry lies apart from the memory that it manages.
  *
- *     address ->  | head: pool_header per unit | free bits of each pool | unit | unit | unit ...
+ *     address ->  | head: pool_header per unit | unit | unit | unit ...
  *
  * Invariants: address is NULL exactly when the object is in unused_arena_objects. nfreepools counts the bits in `free`,
  * ndirty those set in `free` and in `dirty`. A clean unit reads as zero. `longest` is never below the longest run of
@@ -35,10 +35,9 @@ struct arena_object {
 	uint8_t stamp[ARENA_UNITS];      /* tick at which a free dirty unit came back */
 };
 
-/* Bytes of one pool header, and of one pool's free bits, in the head. */
-#define POOL_HEADER_NBYTES ((size_t)64)
-#define POOL_BITS_NBYTES (POOL_MAX_BLOCKS / 8)
-#define ARENA_HEAD_NBYTES (ARENA_UNITS * (POOL_HEADER_NBYTES + POOL_BITS_NBYTES))
+/* Bytes of one pool header in the head, its free bits included: whole cache lines. */
+#define POOL_HEADER_NBYTES ((40 + POOL_MAX_BLOCKS / 8 + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE)
+#define ARENA_HEAD_NBYTES (ARENA_UNITS * POOL_HEADER_NBYTES)
 #define ARENA_HEAD_UNITS ((ARENA_HEAD_NBYTES + POOL_SIZE - 1) / POOL_SIZE)
 
 static inline char *arena_base(const void *ptr)

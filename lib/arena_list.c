@@ -30,7 +30,8 @@ struct arena_list_counters arena_list_counters;
 static struct lock list_lock; /* of unused_arena_objects and of changes to all_arenas */
 static struct lock reader_lock; /* rank LIST as well, never held with list_lock */
 static struct arena_object *unused_arena_objects;
-static unsigned npins; /* under list_lock */
+static unsigned npins;                   /* under list_lock */
+static struct arena_object *past_grace;  /* retired, to be unmapped; chained by nextarena, under list_lock */
 static CDS_LIST_HEAD(all_arenas);
 static char *_Atomic lowest_base; /* where the next arena is asked for: just below */
 static _Atomic uint8_t tick_now;
@@ -255,35 +256,55 @@ static bool barrier_still_works(void)
 	return os_barrier_ready() && os_barrier();
 }
 
-struct arena_object *arena_list_retire(unsigned node, uint8_t age, unsigned keep)
+bool arena_list_retire(unsigned node, uint8_t age, unsigned keep)
 {
 	if (!barrier_still_works())
-		return NULL;
+		return false;
 	/* The node's lock is outside the list's: what is pinned stays listed, and nothing is pinned in between. */
 	lock_take(&node_arenas[node].lock, LOCK_NODE);
 	lock_take(&list_lock, LOCK_LIST);
-	struct arena_object *retired = npins > 0 ? NULL : take_empty(&node_arenas[node], age, keep);
-	for (struct arena_object *arena = retired; arena != NULL; arena = arena->nextarena)
+	struct arena_object *retired = npins > 0 ? NULL : take_empty(&node_arenas[node], age, keep), *last = NULL;
+	for (struct arena_object *arena = retired; arena != NULL; arena = arena->nextarena) {
 		cds_list_del_rcu(&arena->rcu_link);
+		last = arena;
+	}
 	lock_drop(&list_lock, LOCK_LIST);
 	lock_drop(&node_arenas[node].lock, LOCK_NODE);
 	if (retired == NULL)
-		return NULL;
+		return false;
 	wait_for_readers();
-	return retired;
+	lock_take(&list_lock, LOCK_LIST);
+	last->nextarena = past_grace;
+	past_grace = retired;
+	lock_drop(&list_lock, LOCK_LIST);
+	return true;
 }
 
-void arena_list_unmap(struct arena_object *retired)
+static struct arena_object *take_past_grace(void)
 {
-	for (struct arena_object *next; retired != NULL; retired = next) {
-		next = retired->nextarena;
-		size_t nbytes = arena_nbytes(retired);
+	lock_take(&list_lock, LOCK_LIST);
+	struct arena_object *arena = past_grace;
+	if (arena != NULL)
+		past_grace = arena->nextarena;
+	lock_drop(&list_lock, LOCK_LIST);
+	return arena;
+}
+
+void arena_list_unmap(void)
+{
+	for (struct arena_object *arena; (arena = take_past_grace()) != NULL;) {
+		size_t nbytes = arena_nbytes(arena);
 		/* What cannot be unmapped (mapping limit) is address space lost; its pages are gone already. */
-		arena_unmap(retired);
+		arena_unmap(arena);
 		atomic_fetch_sub_explicit(&arena_list_counters.mapped_nbytes, nbytes, relaxed);
 		atomic_fetch_add_explicit(&arena_list_counters.retired, 1, relaxed);
-		put_unused_object(retired);
+		put_unused_object(arena);
 	}
+}
+
+uint64_t arena_list_births(void)
+{
+	return atomic_load_explicit(&arena_list_counters.mapped, relaxed);
 }
 
 /* --- purge ---------------------------------------------------------------------------------------------------- */
@@ -307,25 +328,15 @@ static struct arena_run take_old(struct node_arenas *on, uint8_t age, size_t nun
 	return run;
 }
 
-/* Bytes in hand at a time: takers miss them while they are purged. */
-#define PURGE_STEP_NBYTES ((size_t)4 << 20)
-
 size_t arena_list_purge(unsigned node, uint8_t age, size_t nbytes)
 {
-	struct node_arenas *on = &node_arenas[node];
-	size_t purged = 0;
-	while (purged < nbytes) {
-		size_t most = nbytes - purged < PURGE_STEP_NBYTES ? nbytes - purged : PURGE_STEP_NBYTES;
-		struct arena_run run = take_old(on, age, (most + POOL_SIZE - 1) >> QUARRY_POOL_BITS);
-		if (run.address == NULL)
-			break;
-		bool clean = os_purge(run.address, run.nunits << QUARRY_POOL_BITS);
-		arena_list_put(run.address, run.nunits, clean);
-		if (!clean)
-			break;
-		purged += run.nunits << QUARRY_POOL_BITS;
-	}
-	return purged;
+	size_t most = nbytes < PURGE_STEP_NBYTES ? nbytes : PURGE_STEP_NBYTES;
+	struct arena_run run = take_old(&node_arenas[node], age, (most + POOL_SIZE - 1) >> QUARRY_POOL_BITS);
+	if (run.address == NULL)
+		return 0;
+	bool clean = os_purge(run.address, run.nunits << QUARRY_POOL_BITS);
+	arena_list_put(run.address, run.nunits, clean);
+	return clean ? run.nunits << QUARRY_POOL_BITS : 0;
 }
 
 size_t arena_list_node_dirty_nbytes(unsigned node)
@@ -368,7 +379,8 @@ void arena_list_pin(void)
 void arena_list_unpin(void)
 {
 	lock_take(&list_lock, LOCK_LIST);
-	npins--;
+	if (npins > 0) /* a fork child may have let go already */
+		npins--;
 	lock_drop(&list_lock, LOCK_LIST);
 }
 
@@ -382,9 +394,13 @@ void arena_list_reader_unlock(void)
 	lock_drop(&reader_lock, LOCK_LIST);
 }
 
+/* node_init may raise the count between the two. */
+static unsigned nodes_locked;
+
 void arena_list_lock_for_fork(void)
 {
-	for (unsigned node = 0; node < node_count(); node++)
+	nodes_locked = node_count();
+	for (unsigned node = 0; node < nodes_locked; node++)
 		lock_take(&node_arenas[node].lock, LOCK_NODE);
 	lock_take(&reader_lock, LOCK_LIST);
 	lock_take(&list_lock, LOCK_LIST);
@@ -393,14 +409,15 @@ void arena_list_lock_for_fork(void)
 void arena_list_unlock_after_fork(bool in_child)
 {
 	if (in_child) {
+		npins = 0;
 		lock_reset(&list_lock);
 		lock_reset(&reader_lock);
-		for (unsigned node = 0; node < node_count(); node++)
+		for (unsigned node = 0; node < nodes_locked; node++)
 			lock_reset(&node_arenas[node].lock);
 		return;
 	}
 	lock_drop(&list_lock, LOCK_LIST);
 	lock_drop(&reader_lock, LOCK_LIST);
-	for (unsigned node = node_count(); node-- > 0;)
+	for (unsigned node = nodes_locked; node-- > 0;)
 		lock_drop(&node_arenas[node].lock, LOCK_NODE);
 }

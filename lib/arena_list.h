@@ -42,21 +42,25 @@ void arena_list_put(char *address, size_t nunits, bool clean);
 /** Map another arena on the node. False with ENOMEM. No lock held. */
 bool arena_list_grow(unsigned node);
 
+/* How much arena_list_purge has in hand at a time: takers miss it meanwhile. */
+#define PURGE_STEP_NBYTES ((size_t)4 << 20)
+
 /**
- * Give resident free units back to the system that came back age ticks ago or earlier, at most nbytes of them.
- * Returns bytes given back. No lock held; none is held across madvise: the units are taken meanwhile.
+ * Give one run of resident free units back to the system that came back age ticks ago or earlier, at most nbytes and one
+ * step long. Returns bytes given back; 0: there is none, or the system refuses. Under claim_lock and no other lock: the
+ * run is in hand during madvise, and a fork then would lose it for the child.
  */
 size_t arena_list_purge(unsigned node, uint8_t age, size_t nbytes);
 
 /**
  * Retire empty clean arenas of the node that have been so for age ticks, except for `keep` of them, and wait for a grace
- * period if there are any. Returns them chained by nextarena, for arena_list_unmap; NULL: none. No lock held, not
- * inside a read section.
+ * period if there are any; arena_list_unmap then unmaps them. Returns whether there are. No lock held, not inside a
+ * read section.
  */
-struct arena_object *arena_list_retire(unsigned node, uint8_t age, unsigned keep);
+bool arena_list_retire(unsigned node, uint8_t age, unsigned keep);
 
-/** Unmap retired arenas. Under claim_lock. */
-void arena_list_unmap(struct arena_object *retired);
+/** Unmap what was retired and has seen its grace period. Under claim_lock. */
+void arena_list_unmap(void);
 
 /** Bytes of free units, of all nodes or of one, that may be resident. */
 size_t arena_list_dirty_nbytes(void);
@@ -73,6 +77,9 @@ struct arena_object *arena_list_next(struct arena_object *arena);
 /** Keep all arenas that are listed now from being retired, until unpinned. Counts. */
 void arena_list_pin(void);
 void arena_list_unpin(void);
+
+/** Number of arenas ever mapped: where it changed, another thread mapped one. */
+uint64_t arena_list_births(void);
 
 struct arena_list_counters {
 	_Atomic uint64_t mapped, retired;       /* arenas, ever */

@@ -20,6 +20,7 @@
 /* Tell visitors which list this thread works on, then say whose lists it may use. */
 static force_inline struct heap *cache_announce(uint32_t list)
 {
+	compiler_barrier(); /* the operation before is done: its stores do not sink below this announcement */
 	atomic_store_explicit(&slot.last, list, memory_order_relaxed);
 	compiler_barrier();
 	return atomic_load_explicit(&slot.current, memory_order_relaxed);

@@ -42,25 +42,33 @@ static struct block **head_of(struct heap *heap, uint32_t list)
 
 /* --- settle ------------------------------------------------------------------------------------------------------- */
 
-/* The list in doubt now holds H, nothing, B above H, or B alone; everything else was taken. */
-static void settle_list(struct heap *heap)
+unsigned claim_doubtful(struct heap *heap, struct block *blocks[2])
 {
-	if (heap->seen_list >= CACHE_LISTS)
-		return;
-	struct block **head = head_of(heap, heap->seen_list), *seen = heap->seen_head;
-	if (seen != NULL && *head == heap->seen_next)
-		*head = NULL; /* H was popped */
-	if (seen != NULL && *head != NULL)
-		seen->next = NULL; /* what hung below was taken */
+	if (!heap->taken || heap->seen_list >= CACHE_LISTS)
+		return 0;
+	struct block *head = load_block(head_of(heap, heap->seen_list)), *seen = heap->seen_head;
+	unsigned n = 0;
+	if (seen != NULL && head == heap->seen_next)
+		return 0; /* H was popped */
+	if (head != NULL && head != seen)
+		blocks[n++] = head; /* B */
+	if (seen != NULL)
+		blocks[n++] = seen;
+	return n;
+}
 
+/* Room and tail of a list that was cut by a visitor. */
+static void count_list(struct heap *heap, uint32_t list)
+{
+	struct block **head = head_of(heap, list);
 	unsigned n = 0;
 	struct block *tail = NULL;
 	for (struct block *block = *head; block != NULL; block = block->next, n++)
 		tail = block;
-	if (heap->seen_list < NB_SIZE_CLASSES) {
-		heap->cache.room[heap->seen_list] -= (int32_t)n;
+	if (list < NB_SIZE_CLASSES) {
+		heap->cache.room[list] = (int32_t)(heap->cache.bound[list] - n);
 	} else if (tail != NULL) {
-		struct outbox *box = &heap->outbox[heap->seen_list - NB_SIZE_CLASSES];
+		struct outbox *box = &heap->outbox[list - NB_SIZE_CLASSES];
 		box->tail = tail;
 		box->room = (int32_t)OUTBOX_NBYTES;
 		for (struct block *block = *head; block != NULL; block = block->next)
@@ -68,17 +76,31 @@ static void settle_list(struct heap *heap)
 	}
 }
 
+/* All lists but the one in doubt were taken; that one becomes a list again of what it holds. */
+static void settle_taken(struct heap *heap)
+{
+	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++)
+		heap->cache.room[szidx] = (int32_t)heap->cache.bound[szidx];
+	if (heap->seen_list >= CACHE_LISTS)
+		return;
+	struct block *left[2];
+	unsigned n = claim_doubtful(heap, left);
+	*head_of(heap, heap->seen_list) = n == 0 ? NULL : left[0];
+	if (n > 0)
+		left[n - 1]->next = NULL; /* what hung below was taken */
+	count_list(heap, heap->seen_list);
+}
+
 void claim_settle(struct heap *heap)
 {
 	if (likely(!heap->diverted))
 		return;
-	if (heap->taken) {
-		for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++)
-			heap->cache.room[szidx] = (int32_t)heap->cache.bound[szidx];
-		settle_list(heap);
-	} else if (heap->poked) {
+	if (heap->taken)
+		settle_taken(heap);
+	if (heap->taken && atomic_load_explicit(&cache_exact, relaxed))
+		cache_flush_all(heap); /* what was in doubt was free before the hold began */
+	else if (!heap->taken && heap->poked)
 		cache_age(heap);
-	}
 	heap->taken = heap->poked = 0;
 	heap->seen_list = CACHE_LISTS;
 	heap->locked = claim_is_locked_mode();
@@ -202,6 +224,8 @@ static bool begin(struct heap *heap, enum claim_scope scope, bool *whole)
 	}
 	if (access == OPEN && wanted && heap->kind != HEAP_SHARED)
 		cache_flush_all(heap);
+	if (access == BARRED)
+		divert(heap); /* no barrier: the thread goes over by itself */
 	if (access == BARRED && scope == CLAIM_ALL)
 		*whole = false;
 	if (access == DIVERT && (wanted || scope == CLAIM_POKE)) {
@@ -216,14 +240,15 @@ static bool begin(struct heap *heap, enum claim_scope scope, bool *whole)
 	return goes_on;
 }
 
-/* One step of the protocol for every heap of the batch that is still diverted; a heap that fails it drops out. */
+/* One step of the protocol for every heap of the batch that is still diverted and has not settled, be it into locked mode;
+ * a heap that fails it drops out. */
 static void each(struct visit *visit, bool (*step)(struct heap *heap))
 {
 	unsigned kept = 0;
 	for (unsigned i = 0; i < visit->n; i++) {
 		struct heap *heap = visit->heap[i];
 		heap_lock(heap);
-		if (heap->kind == HEAP_ATTACHED && heap->diverted && !heap->taken && step(heap))
+		if (heap->kind == HEAP_ATTACHED && heap->diverted && !heap->locked && !heap->taken && step(heap))
 			visit->heap[kept++] = heap;
 		heap_unlock(heap);
 	}
@@ -286,6 +311,18 @@ static unsigned visit_round(enum claim_scope scope, bool *whole)
 	return missed;
 }
 
+/* What a heap sent to one that was visited before it; twice more for blocks that are forwarded. */
+static void empty_inboxes(void)
+{
+	for (int pass = 0; pass < 3; pass++)
+		for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap)) {
+			heap_lock(heap);
+			if (remote_is_waiting(heap))
+				empty_inbox(heap);
+			heap_unlock(heap);
+		}
+}
+
 /* A heap is missed while its thread comes by at just the wrong moments. */
 static bool visit_all(enum claim_scope scope)
 {
@@ -295,6 +332,8 @@ static bool visit_all(enum claim_scope scope)
 		heap->visited = 0;
 	for (int tries = 0; missed > 0 && tries < (scope == CLAIM_ALL ? MOST_TRIES : 1); tries++)
 		missed = visit_round(scope, &whole);
+	if (scope == CLAIM_ALL)
+		empty_inboxes();
 	return whole && missed == 0;
 }
 
@@ -311,6 +350,7 @@ bool claim_hold(void)
 	claim_lock();
 	atomic_fetch_add(&holders, 1);
 	atomic_store(&cache_exact, true);
+	heap_pass_registry(); /* a heap that is made from here on is attached in locked mode */
 	bool whole = visit_all(CLAIM_ALL);
 	claim_unlock();
 	if (!whole)
@@ -372,7 +412,8 @@ void claim_prepare_fork(void)
 	}
 }
 
-/* A vanished thread's lists stay with its heap, for whoever gets it next; a block in doubt is given up. */
+/* A vanished thread's lists stay with its heap, for whoever gets it next. The list in doubt is cut: the block at its head
+ * may have been popped, and another may have been on its way there. */
 static void orphan(struct heap *heap)
 {
 	for (uint32_t list = 0; list < CACHE_LISTS && !heap->locked; list++) {
@@ -381,6 +422,8 @@ static void orphan(struct heap *heap)
 			*head = NULL;
 		else if (list == heap->seen_list)
 			*head = heap->taken ? NULL : heap->seen_next;
+		if (*head == NULL || list == heap->seen_list)
+			count_list(heap, list);
 	}
 	heap->diverted = heap->poked = heap->taken = heap->locked = 0;
 	heap->seen_list = CACHE_LISTS;
@@ -392,11 +435,14 @@ void claim_orphans(struct heap *own)
 {
 	atomic_store(&holders, 0);
 	atomic_store(&cache_exact, false);
-	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap))
-		if (heap->kind == HEAP_ATTACHED && heap != own) {
+	heap_forget_parked();
+	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap)) {
+		if (heap->kind == HEAP_SHARED || heap == own)
+			continue;
+		if (heap->kind == HEAP_ATTACHED)
 			orphan(heap);
-			heap_park(heap);
-		}
+		heap_park(heap); /* also one that a thread had in hand */
+	}
 }
 
 void claim_lock(void)

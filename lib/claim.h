@@ -16,6 +16,8 @@
  *  Settle   the thread itself, under the lock, on its next way through a slow path, knows that nothing is in flight: the
  *           head says whether H is still there, was popped (the head is H's link) or has B above it.
  *
+ * What the list in doubt holds at a later moment is B, H or both, or nothing: see claim_doubtful.
+ *
  * Where membarrier is refused (old kernel, filter) the caches of all threads live under the lock: `current` stays
  * heap_empty, each operation takes the slow path, and a visitor simply takes the lists. If the kernel withdraws it later,
  * threads go over to that mode as they pass a slow path; until then their lists are left alone.
@@ -48,6 +50,9 @@ enum claim_scope {
  */
 bool claim_visit(enum claim_scope scope);
 
+/** Under the heap's lock: the blocks, two at most, that its list in doubt still holds. Returns their number. */
+unsigned claim_doubtful(struct heap *heap, struct block *blocks[2]);
+
 /**
  * Until claim_release, the caches of all threads live under their locks and hold nothing but what is freed meanwhile:
  * empties them as claim_visit does. False (and nothing is held) if some cache could not be looked into. May nest.
@@ -56,7 +61,8 @@ bool claim_hold(void);
 void claim_release(void);
 
 /**
- * Keeps visitors out. Blocks in doubt lie in arenas that may have become empty: whoever unmaps one holds this.
+ * Keeps visitors and forks out. Whoever unmaps an arena holds this, since blocks in doubt may lie in it; so does whoever
+ * has units in hand that a fork child would miss.
  */
 void claim_lock(void);
 void claim_unlock(void);

@@ -48,7 +48,7 @@ static struct block *take_from_heap(struct heap *heap, unsigned szidx)
 	struct block *block = pop(&heap->cache, szidx);
 	if (block == NULL && cache_refill(heap, szidx))
 		block = pop(&heap->cache, szidx);
-	heap_unlock(heap);
+	remote_unlock(heap);
 	return block;
 }
 
@@ -70,10 +70,11 @@ static struct block *take_from_shared(unsigned szidx)
 /* More memory for the node: a new arena; failing that, what lies idle in this process, once. */
 enum effort { GROW, RECLAIM, GIVE_UP };
 
-static bool more_memory(unsigned node, enum effort *effort)
+static bool more_memory(unsigned node, uint64_t births, enum effort *effort)
 {
 	if (*effort == GROW) {
-		if (arena_list_grow(node))
+		/* Where another thread mapped an arena meanwhile, that one will do. */
+		if (arena_list_births() != births || arena_list_grow(node))
 			return true;
 		*effort = RECLAIM;
 	}
@@ -89,6 +90,7 @@ static void *allocate_small(unsigned szidx)
 {
 	enum effort effort = GROW;
 	for (;;) {
+		uint64_t births = arena_list_births();
 		thread_follow_node();
 		struct heap *heap = thread_heap();
 		struct block *block = heap != NULL ? take_from_heap(heap, szidx) : take_from_shared(szidx);
@@ -96,7 +98,7 @@ static void *allocate_small(unsigned szidx)
 			purge_hint();
 			return block;
 		}
-		if (!more_memory(heap != NULL ? heap->node : node_current(), &effort))
+		if (!more_memory(heap != NULL ? heap->node : node_current(), births, &effort))
 			return out_of_memory();
 	}
 }
@@ -122,11 +124,12 @@ void *entry_malloc_big(size_t nbytes, size_t alignment, bool *zeroed)
 		return allocate_large(nbytes, alignment, zeroed);
 	enum effort effort = GROW;
 	for (;;) {
+		uint64_t births = arena_list_births();
 		unsigned node = current_node();
 		void *ptr = span_alloc(node, nbytes, alignment, zeroed);
 		if (ptr != NULL)
 			return ptr;
-		if (!more_memory(node, &effort))
+		if (!more_memory(node, births, &effort))
 			return allocate_large(nbytes, alignment, zeroed);
 	}
 }
@@ -155,7 +158,7 @@ void entry_overflow(unsigned szidx)
 	heap_lock(heap);
 	claim_settle(heap);
 	cache_overflow(heap, szidx);
-	heap_unlock(heap);
+	remote_unlock(heap);
 	purge_hint();
 }
 
@@ -172,25 +175,23 @@ void entry_free_twice(void *ptr, uint32_t word)
 	entry_report_misuse("double free", ptr, word);
 }
 
-/* Debug builds look at every free: is it a block's start, and is the block out? */
-static bool is_sound(struct heap *heap, struct block *block, uint32_t word)
+static bool is_interior(const void *ptr, uint32_t word)
+{
+	return !sizeclass_divides(word_szidx(word), (size_t)((const char *)ptr - entry_pool_start(ptr, word)));
+}
+
+/* Debug builds look at every free: is the block in the thread's list, or in its pool? */
+static bool is_free_already(struct heap *heap, struct block *block, uint32_t word)
 {
 	unsigned szidx = word_szidx(word);
-	if (!sizeclass_divides(szidx, (size_t)((char *)block - entry_pool_start(block, word)))) {
-		entry_report_misuse("free of an interior pointer", block, word);
-		return false;
-	}
 	bool found = false;
-	if (QUARRY_DEBUG && heap != NULL)
-		for (struct block *cached = heap->cache.head[szidx]; cached != NULL && !found; cached = cached->next)
-			found = cached == block;
-	if (QUARRY_DEBUG && !found) {
-		const struct pool_header *pool = pool_header_at(entry_pool_start(block, word));
-		found = pool_has_block(pool, sizeclass_block_index(szidx, (size_t)((char *)block - pool_start(pool))));
-	}
-	if (found)
-		entry_report_misuse("double free", block, word);
-	return !found;
+	heap_lock(heap);
+	claim_settle(heap);
+	for (struct block *cached = heap->cache.head[szidx]; cached != NULL && !found; cached = cached->next)
+		found = cached == block;
+	heap_unlock(heap);
+	const char *start = entry_pool_start(block, word);
+	return found || pool_has_block(pool_header_at(start), sizeclass_block_index(szidx, (size_t)((char *)block - start)));
 }
 
 /* Is a block of another heap worth keeping? While this thread allocates the class and has little of it. */
@@ -264,15 +265,21 @@ static void free_locked(struct heap *heap, struct block *block, uint32_t word)
 	} else {
 		cache_post(heap->outbox, block, word);
 	}
-	heap_unlock(heap);
+	remote_unlock(heap);
 	purge_hint();
 }
 
 static void free_small(struct block *block, uint32_t word)
 {
 	struct heap *heap = thread_heap();
-	if (!is_sound(heap, block, word))
+	if (unlikely(is_interior(block, word))) {
+		entry_report_misuse("free of an interior pointer", block, word);
 		return;
+	}
+	if (QUARRY_DEBUG && heap != NULL && is_free_already(heap, block, word)) {
+		entry_report_misuse("double free", block, word);
+		return;
+	}
 	if (heap == NULL)
 		remote_push(word_owner(word), block, block, sizeclass_nbytes(word_szidx(word)));
 	else if (!free_foreign(block, word))

@@ -124,6 +124,18 @@ void heap_park(struct heap *heap)
 	lock_drop(&registry_lock, LOCK_REGISTRY);
 }
 
+void heap_forget_parked(void)
+{
+	for (unsigned node = 0; node < NODES_MAX; node++)
+		parked[node] = NULL;
+}
+
+void heap_pass_registry(void)
+{
+	lock_take(&registry_lock, LOCK_REGISTRY);
+	lock_drop(&registry_lock, LOCK_REGISTRY);
+}
+
 struct heap *heap_shared(unsigned node)
 {
 	struct heap *heap = atomic_load_explicit(&shared_heaps[node], memory_order_acquire);

@@ -78,7 +78,7 @@ struct heap {
 	uint8_t locked;            /* its lists are touched under the lock only: see claim.h */
 	uint8_t visited;           /* in the visit under way; under VISIT */
 	uint8_t veteran;           /* classes start with pools of their own */
-	uint8_t kind;
+	_Atomic uint8_t kind;      /* written under the lock; remote.c also reads it without */
 	uint32_t seen_list;        /* the list in doubt, its head and that one's successor, at the visit: claim.h */
 	struct block *seen_head;
 	struct block *seen_next;
@@ -91,6 +91,7 @@ struct heap {
 	/* written by other threads */
 	_Alignas(FALSE_SHARING_RANGE) struct lock lock;
 	struct slot *slot;         /* of the attached thread, under the lock */
+	struct heap *forwarded;    /* the last one that a drain forwarded a block to; under the lock */
 	struct block *pending;     /* taken from the inbox, not yet sorted; under the lock */
 	struct block *_Atomic inbox;
 	_Atomic uint64_t inbox_nbytes; /* in inbox and pending */
@@ -150,14 +151,26 @@ bool heap_add_pool(struct heap *heap, unsigned szidx);
 /** Put a block into its pool, which this heap owns (its word says so). Reports a misuse that it finds. */
 void heap_put_block(struct heap *heap, struct block *block, uint32_t word);
 
+/** Fetch what heap_put_block will touch of the block's pool, if that has one unit. */
+static inline void heap_prefetch(const struct block *block)
+{
+	__builtin_prefetch(pool_header_at(block), 1);
+}
+
 /** Give the empty pools that the heap keeps back to their arenas. */
 void heap_release_empty(struct heap *heap);
 
 /** Hand all pools in the heap's rings to the shared heap (the caller holds the heap's lock; takes the shared one's). */
 void heap_give_rings(struct heap *heap);
 
-/** Take or put the heap on its node's parked list. Registry lock inside; no heap lock held. */
+/** Put the heap on its node's parked list. Registry lock inside; no heap lock held. */
 void heap_park(struct heap *heap);
+
+/** In a fork child: nothing is parked, until heap_park says so again. */
+void heap_forget_parked(void);
+
+/** Take and drop the registry lock: what was stored before is seen by whoever obtains a heap afterwards. */
+void heap_pass_registry(void);
 
 void heap_lock_for_fork(void);
 void heap_unlock_after_fork(bool in_child);

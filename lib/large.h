@@ -33,7 +33,10 @@ bool large_resize(void *ptr, size_t nbytes);
 /** Change the size, moving the pages if need be, without copying. NULL if the system refuses: nothing has changed. */
 void *large_move(void *ptr, size_t nbytes);
 
-/** Unmap kept blocks that were freed age ticks ago or earlier, at most nbytes. Returns bytes unmapped. No lock held. */
+/**
+ * Unmap kept blocks that were freed age ticks ago or earlier, at most nbytes. Returns bytes unmapped. No lock held but
+ * perhaps claim_lock, without which a fork child may lose the block that is in hand.
+ */
 size_t large_purge(uint8_t age, size_t nbytes);
 
 struct large_block {

@@ -3,7 +3,8 @@
  * Lock: a mutex on a futex, one word: 0 free, 1 held, 2 held and awaited.
  *
  * Invariants: zeroed memory is a free lock. No allocation, no owner, not recursive. Acquire on taking, release on
- * letting go. Ranks, outermost first; a thread takes locks in this order only, and two of rank HEAP only by trying:
+ * letting go; trying and letting go are sequentially consistent, so that of "let go, then look" and "publish, then try"
+ * one succeeds (remote.h). Ranks, outermost first; a thread takes locks in this order only, and two of rank HEAP only by trying:
  *
  *     VISIT     who looks into other threads' caches       SHARED  a node's shared heap
  *     REGISTRY  heap records, parked heaps                 NODE    a node's usable arenas
@@ -11,7 +12,8 @@
  *                                                          META    records, address map, large blocks
  *
  * No lock is held across a system call other than the futex itself, nor across a call that may allocate; but
- * VISIT is held across membarrier, and META while the window of the address map is fixed, once.
+ * VISIT is held across membarrier and the purger's madvise and munmap (no malloc or free waits for it, short of running
+ * out of memory), and META while the window of the address map is fixed, once.
  */
 #ifndef QUARRY_LOCK_H
 #define QUARRY_LOCK_H
@@ -37,8 +39,7 @@ cold_path void lock_wake(struct lock *lock);
 static inline bool lock_try(struct lock *lock, enum lock_rank rank)
 {
 	uint32_t expected = 0;
-	if (!atomic_compare_exchange_strong_explicit(&lock->word, &expected, 1, memory_order_acquire,
-	                                             memory_order_relaxed))
+	if (!atomic_compare_exchange_strong(&lock->word, &expected, 1))
 		return false;
 	if (QUARRY_DEBUG)
 		lock_check_take(rank, true);
@@ -59,7 +60,7 @@ static inline void lock_drop(struct lock *lock, enum lock_rank rank)
 {
 	if (QUARRY_DEBUG)
 		lock_check_drop(rank);
-	if (unlikely(atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2))
+	if (unlikely(atomic_exchange(&lock->word, 0) == 2))
 		lock_wake(lock);
 }
 

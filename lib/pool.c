@@ -26,10 +26,8 @@ struct pool_header *pool_init(char *start, unsigned szidx, bool zeroed)
 	pool->szidx = (uint8_t)szidx;
 	pool->units = (uint8_t)class->units;
 	pool->zeroed = zeroed;
-	pool->nbytes = 0;
-	_Atomic uint64_t *bits = pool_free_bits(pool);
 	for (unsigned word = 0; word * 64 < class->capacity; word++)
-		atomic_store_explicit(&bits[word], 0, relaxed);
+		atomic_store_explicit(&pool->free_bits[word], 0, relaxed);
 	return pool;
 }
 
@@ -49,7 +47,7 @@ struct block *pool_pop(struct pool_header *pool)
 		return carve(pool, pool_start(pool), sizeclass_nbytes(pool->szidx));
 	pool->freeblock = block->next;
 	unsigned index = block_index(pool, block);
-	_Atomic uint64_t *word = &pool_free_bits(pool)[index / 64];
+	_Atomic uint64_t *word = &pool->free_bits[index / 64];
 	atomic_store_explicit(word, atomic_load_explicit(word, relaxed) & ~((uint64_t)1 << index % 64), relaxed);
 	return block;
 }
@@ -81,13 +79,12 @@ unsigned pool_take_batch(struct pool_header *pool, unsigned most, struct block *
 	} else {
 		*chain = pool->freeblock;
 		pool->freeblock = NULL;
-		_Atomic uint64_t *bits = pool_free_bits(pool);
 		unsigned virgin = pool->nextoffset > pool->maxnextoffset
 					  ? 0
 					  : pool->capacity - sizeclass_block_index(pool->szidx, pool->nextoffset);
 		n = pool->capacity - pool->count - virgin;
 		for (unsigned word = 0; word * 64 < pool->capacity; word++)
-			atomic_store_explicit(&bits[word], 0, relaxed);
+			atomic_store_explicit(&pool->free_bits[word], 0, relaxed);
 	}
 	pool->count = (uint16_t)(pool->count + n);
 	return n;
@@ -96,7 +93,7 @@ unsigned pool_take_batch(struct pool_header *pool, unsigned most, struct block *
 enum pool_change pool_push(struct pool_header *pool, struct block *block)
 {
 	unsigned index = block_index(pool, block);
-	_Atomic uint64_t *word = &pool_free_bits(pool)[index / 64];
+	_Atomic uint64_t *word = &pool->free_bits[index / 64];
 	uint64_t bits = atomic_load_explicit(word, relaxed), bit = (uint64_t)1 << index % 64;
 	if (unlikely(bits & bit))
 		return POOL_DOUBLE_FREE;
@@ -112,7 +109,7 @@ enum pool_change pool_push(struct pool_header *pool, struct block *block)
 
 bool pool_has_block(const struct pool_header *pool, unsigned index)
 {
-	uint64_t bits = atomic_load_explicit(&pool_free_bits(pool)[index / 64], relaxed);
+	uint64_t bits = atomic_load_explicit(&pool->free_bits[index / 64], relaxed);
 	return (bits >> index % 64 & 1) || index * sizeclass_nbytes(pool->szidx) >= pool->nextoffset;
 }
 
@@ -124,7 +121,7 @@ void pool_check(const struct pool_header *pool)
 		if (!pool_has_block(pool, block_index(pool, block)))
 			report_fault("free list names a block that is out", block, pool->szidx, 0, arena_base(pool));
 	for (unsigned word = 0; word * 64 < pool->capacity; word++)
-		marked += (unsigned)__builtin_popcountll(atomic_load_explicit(&pool_free_bits(pool)[word], relaxed));
+		marked += (unsigned)__builtin_popcountll(atomic_load_explicit(&pool->free_bits[word], relaxed));
 	unsigned carved = pool->nextoffset / (unsigned)sizeclass_nbytes(pool->szidx);
 	if (block != NULL || listed != marked || carved != listed + pool->count)
 		report_fault("pool does not add up", pool_start(pool), pool->szidx, 0, arena_base(pool));

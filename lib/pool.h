@@ -10,7 +10,7 @@
  * Invariants: count is the number of blocks that are not in the pool: with the program, in a thread's cache or on their
  * way home. freeblock heads a list, threaded through the blocks, of those that came back; virgin blocks begin nextoffset
  * bytes behind the pool's start and have never been touched; nextoffset > maxnextoffset when there are none left. The
- * pool's free bits (apart, in the arena's head) are set exactly for the blocks in the freeblock list. So
+ * pool's free bits are set exactly for the blocks in the freeblock list. So
  * capacity = count + length of freeblock list + virgin blocks.
  * Locking: none of its own. A pool is touched under the lock of the heap that owns it.
  */
@@ -30,9 +30,13 @@ struct block {
 	struct block *next;
 };
 
+/* The fields and the first free bits share a cache line: what a block that comes home touches, for most classes. */
 struct pool_header {
 	struct pool_link link;
-	struct block *freeblock;
+	union {
+		struct block *freeblock;
+		size_t nbytes;  /* spans: bytes in use */
+	};
 	uint32_t nextoffset;    /* bytes from the pool's start to the first virgin block */
 	uint32_t maxnextoffset; /* its largest value that still names a block */
 	uint16_t count;
@@ -40,10 +44,10 @@ struct pool_header {
 	uint8_t szidx;
 	uint8_t units;  /* spans: 0 */
 	uint8_t zeroed; /* virgin blocks read as zero */
-	size_t nbytes;  /* spans only: bytes in use; pools: 0 */
+	_Atomic uint64_t free_bits[POOL_MAX_BLOCKS / 64];
 };
 
-_Static_assert(sizeof(struct pool_header) <= POOL_HEADER_NBYTES, "a header is one cache line");
+_Static_assert(sizeof(struct pool_header) <= POOL_HEADER_NBYTES, "the head has room for a header per unit");
 
 enum pool_change {
 	POOL_STAYS,
@@ -62,12 +66,6 @@ static inline char *pool_start(const struct pool_header *pool)
 {
 	size_t unit = ((uintptr_t)pool & (ARENA_SIZE - 1)) / POOL_HEADER_NBYTES;
 	return arena_base(pool) + (unit << QUARRY_POOL_BITS);
-}
-
-static inline _Atomic uint64_t *pool_free_bits(const struct pool_header *pool)
-{
-	size_t unit = ((uintptr_t)pool & (ARENA_SIZE - 1)) / POOL_HEADER_NBYTES;
-	return (_Atomic uint64_t *)(arena_base(pool) + ARENA_UNITS * POOL_HEADER_NBYTES + unit * POOL_BITS_NBYTES);
 }
 
 static inline void pool_ring_init(struct pool_link *head)

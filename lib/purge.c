@@ -53,26 +53,38 @@ static size_t dirty_nbytes(void)
 /* An application that uses liburcu-bp may call us from a read section of its own. */
 static bool may_wait_for_readers(void)
 {
-	return !urcu_bp_read_ongoing();
+	return !slot.registering && !urcu_bp_read_ongoing();
 }
 
 static void retire(uint8_t age, unsigned keep)
 {
 	for (unsigned node = 0; node < node_count(); node++) {
-		struct arena_object *retired = arena_list_retire(node, age, keep);
-		if (retired == NULL)
+		if (!arena_list_retire(node, age, keep))
 			continue;
 		claim_lock();
-		arena_list_unmap(retired);
+		arena_list_unmap();
 		claim_unlock();
 	}
 }
 
+static size_t purge_large(uint8_t age, size_t nbytes)
+{
+	claim_lock();
+	size_t purged = large_purge(age, nbytes);
+	claim_unlock();
+	return purged;
+}
+
 static size_t purge_nodes(uint8_t age, size_t nbytes)
 {
-	size_t purged = 0;
-	for (unsigned node = 0; node < node_count() && purged < nbytes; node++)
-		purged += arena_list_purge(node, age, nbytes - purged);
+	size_t purged = 0, step;
+	for (unsigned node = 0; node < node_count(); node++)
+		do {
+			claim_lock();
+			step = purged < nbytes ? arena_list_purge(node, age, nbytes - purged) : 0;
+			claim_unlock();
+			purged += step;
+		} while (step > 0);
 	return purged;
 }
 
@@ -91,7 +103,7 @@ static void *purger(void *unused)
 		os_wait(&wake_word, 0, tick_ms());
 		advance_tick();
 		claim_visit(turn % POKE_TICKS == 0 ? CLAIM_POKE : CLAIM_IDLE);
-		size_t purged = purge_nodes(TICKS_PER_DECAY, SIZE_MAX) + large_purge(TICKS_PER_DECAY, SIZE_MAX);
+		size_t purged = purge_nodes(TICKS_PER_DECAY, SIZE_MAX) + purge_large(TICKS_PER_DECAY, SIZE_MAX);
 		retire(TICKS_PER_DECAY, KEEP_ARENAS);
 		uint64_t now = os_milliseconds();
 		if (purged > 0 || dirty_nbytes() > DIRTY_LEAST_NBYTES)
@@ -145,7 +157,7 @@ static void purge_inline(void)
 		return;
 	advance_tick();
 	purge_nodes(TICKS_PER_DECAY, INLINE_NBYTES);
-	large_purge(TICKS_PER_DECAY, SIZE_MAX);
+	purge_large(TICKS_PER_DECAY, SIZE_MAX);
 }
 
 /* --- door ------------------------------------------------------------------------------------------------------------- */
@@ -174,7 +186,7 @@ bool purge_all(size_t keep, bool unmap)
 	claim_visit(CLAIM_ALL);
 	size_t dirty = dirty_nbytes(), purged = 0;
 	if (dirty > keep) {
-		purged = large_purge(0, dirty - keep);
+		purged = purge_large(0, dirty - keep);
 		if (dirty - purged > keep)
 			purged += purge_nodes(0, dirty - keep - purged);
 	}

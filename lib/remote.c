@@ -12,26 +12,43 @@ static void push(struct heap *owner, struct block *head, struct block *tail, siz
 	struct block *seen = atomic_load_explicit(&owner->inbox, relaxed);
 	do
 		tail->next = seen;
-	while (!atomic_compare_exchange_weak_explicit(&owner->inbox, &seen, head, memory_order_release, relaxed));
+	while (!atomic_compare_exchange_weak(&owner->inbox, &seen, head));
 }
 
-/* Whoever holds the lock instead drains it in its own slow path, or is a visitor that will look again. */
+/* Is more in the inbox than may wait there? */
+static bool is_overdue(struct heap *owner)
+{
+	return atomic_load(&owner->inbox) != NULL &&
+	       (owner->kind != HEAP_ATTACHED || atomic_load_explicit(&owner->inbox_nbytes, relaxed) > INBOX_NBYTES);
+}
+
+/* Where the lock is held, its holder looks again when it lets go. A block that moved on is relieved in turn. */
 static void relieve(struct heap *owner)
 {
-	if (!heap_try_lock(owner))
-		return;
-	remote_drain(owner, UINT32_MAX);
-	if (owner->kind == HEAP_PARKED)
-		heap_give_rings(owner);
-	heap_unlock(owner);
+	while (owner != NULL && is_overdue(owner) && heap_try_lock(owner)) {
+		remote_drain(owner, UINT32_MAX);
+		if (owner->kind == HEAP_PARKED)
+			heap_give_rings(owner);
+		struct heap *next = owner->forwarded;
+		owner->forwarded = NULL;
+		heap_unlock(owner);
+		if (next != NULL)
+			owner = next;
+	}
 }
 
 void remote_push(uint32_t owner_id, struct block *head, struct block *tail, size_t nbytes)
 {
 	struct heap *owner = heap_by_id(owner_id);
 	push(owner, head, tail, nbytes);
-	if (owner->kind != HEAP_ATTACHED || atomic_load_explicit(&owner->inbox_nbytes, relaxed) > INBOX_NBYTES)
-		relieve(owner);
+	relieve(owner);
+}
+
+void remote_unlock(struct heap *heap)
+{
+	heap_unlock(heap);
+	if (unlikely(is_overdue(heap)))
+		relieve(heap);
 }
 
 unsigned remote_drain(struct heap *heap, unsigned most)
@@ -51,7 +68,7 @@ unsigned remote_drain(struct heap *heap, unsigned most)
 		if (word_owner(word) == heap->id)
 			heap_put_block(heap, block, word);
 		else
-			push(heap_by_id(word_owner(word)), block, block, block_nbytes);
+			push(heap->forwarded = heap_by_id(word_owner(word)), block, block, block_nbytes);
 	}
 	if (n == 0)
 		return 0;

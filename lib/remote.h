@@ -23,6 +23,12 @@
  */
 void remote_push(uint32_t owner_id, struct block *head, struct block *tail, size_t nbytes);
 
+/**
+ * Let go of the heap's lock, and look again: a push that found the lock held left its chain to the holder. What is
+ * stored there is sequentially consistent on both sides (inbox, then try; let go, then inbox_nbytes).
+ */
+void remote_unlock(struct heap *heap);
+
 /** Has the heap anything to sort? */
 static inline bool remote_is_waiting(const struct heap *heap)
 {

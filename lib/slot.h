@@ -27,6 +27,7 @@ struct slot {
 	struct heap *_Atomic current; /* the heap whose cache serves this thread; heap_empty while diverted */
 	_Atomic uint32_t last;        /* the list of the operation in hand or, else, of the last one */
 	volatile uint32_t state;
+	volatile uint32_t registering; /* inside liburcu, which may hold its locks */
 	struct heap *volatile heap;   /* the heap it is attached to; NULL unless ready */
 };
 

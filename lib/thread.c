@@ -72,7 +72,7 @@ static void park(struct heap *heap, enum slot_state next)
 	heap_give_rings(heap);
 	slot.heap = NULL;
 	slot.state = next;
-	heap_unlock(heap);
+	remote_unlock(heap);
 	heap_park(heap);
 	atomic_fetch_sub_explicit(&nthreads, 1, relaxed);
 }
@@ -137,11 +137,14 @@ void thread_follow_node(void)
 
 void thread_reader_enter(void)
 {
-	/* Registration may allocate; a thread that is ready can serve that. */
-	if (thread_heap() != NULL)
+	/* The first time registers with liburcu, under its locks, and may allocate: that must not wait for readers. */
+	if (thread_heap() != NULL) {
+		slot.registering = 1;
 		rcu_enter();
-	else
+		slot.registering = 0;
+	} else {
 		arena_list_reader_lock();
+	}
 }
 
 void thread_reader_leave(void)
