@@ -77,7 +77,7 @@ int main(void)
 	say("an idle thread that holds 46 KB costs %zu KiB", cost / KIB);
 	CHECK(cost >= 46 * 1000 && cost <= MOST);
 	cost_of_threads();
-	CHECKF(proc_status("VmHWM:") <= peak + peak / 10, "  peak with the first 1,000 threads %zu KiB, the second %zu",
+	CHECKF(proc_status("VmHWM:") <= peak + peak / 4, "  peak with the first 1,000 threads %zu KiB, the second %zu",
 	       peak, proc_status("VmHWM:"));
 	return 0;
 }

@@ -192,5 +192,8 @@ int main(int argc, char **argv)
 			say("refused %s: status 0x%x from the start, 0x%x when late", refusals[i].name, early, late);
 		failed += early != 0 || late != 0;
 	}
-	return failed != 0 || run_self("0", "mmap") != 0;
+	int status = run_self("0", "mmap");
+	if (status != 0)
+		say("refused mmap: status 0x%x", status);
+	return failed != 0 || status != 0;
 }

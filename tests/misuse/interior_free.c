@@ -49,10 +49,14 @@ int main(int argc, char **argv)
 {
 	static const struct misuse misuses[] = {
 		{ "free of block + 1", odd, 16, CLASS_AND_ARENA, 0 },
+		{ "free of block + 1", odd, 48, CLASS_AND_ARENA, 0 },
+		{ "free of block + 1", odd, 100, CLASS_AND_ARENA, 0 },
 		{ "free of block + 1", odd, 200, CLASS_AND_ARENA, 0 },
+		{ "free of block + 1", odd, 500, CLASS_AND_ARENA, 0 },
 		{ "free of block + 1", odd, 30000, ADDRESS_ONLY, 0 },
 		{ "free of block + 1", odd, 3000000, ADDRESS_ONLY, 0 },
 		{ "free of block + 8", eight, 64, CLASS_AND_ARENA, 0 },
+		{ "free of block + 8", eight, 112, CLASS_AND_ARENA, 0 },
 		{ "free of block + 8", eight, 30000, ADDRESS_ONLY, 0 },
 		{ "free of block + 16", sixteen, 48, CLASS_AND_ARENA, 1 },
 		{ "free of block + 16", sixteen, 200, CLASS_AND_ARENA, 1 },

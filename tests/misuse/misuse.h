@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the misuse tests share: each misuse runs in a process of its own, twice.
+ * What the misuse tests share: each misuse runs in processes of its own, in a fresh thread and in one with a history.
  *
  * With the default settings it must end by SIGABRT after a line "quarry: ..." on stderr that names the address, and
  * size class and arena where the block is one of a pool. With QUARRY_CONF=on_error:report the same line appears, the
@@ -59,10 +59,26 @@ static inline void go_on_well(void)
 		piece_free(&rng, &pieces[i]);
 }
 
-/* Run case `number` in a fresh process under a setting; what it said, and its wait status. */
-static inline int misuse_process(size_t number, const char *conf, char *said, size_t size)
+/* A thread that has allocated for a while is served by other paths than one that just began. */
+static inline void warm_up(size_t nbytes)
 {
-	char argument[16];
+	enum { BLOCKS = 1000 };
+	static void *blocks[BLOCKS];
+
+	if (nbytes > MIB)
+		return;
+	for (int round = 0; round < 5; round++) {
+		for (int i = 0; i < BLOCKS; i++)
+			blocks[i] = quarry_malloc(nbytes);
+		for (int i = 0; i < BLOCKS; i++)
+			quarry_free(blocks[i]);
+	}
+}
+
+/* Run case `number` in a fresh process, "cold" or "warm"; what it said, and its wait status. */
+static inline int misuse_process(size_t number, const char *state, const char *conf, char *said, size_t size)
+{
+	char argument[24];
 	int ends[2], status;
 	size_t length = 0;
 	ssize_t part;
@@ -71,7 +87,7 @@ static inline int misuse_process(size_t number, const char *conf, char *said, si
 	CHECK(setenv("QUARRY_CONF", conf, 1) == 0 && pipe2(ends, O_CLOEXEC) == 0);
 	int kept = dup(2);
 	CHECK(kept > 2 && dup2(ends[1], 2) == 2);
-	pid_t child = start_self(argument, conf);
+	pid_t child = start_self(argument, state);
 	CHECK(dup2(kept, 2) == 2);
 	close(kept);
 	close(ends[1]);
@@ -102,20 +118,20 @@ static inline int message_is_right(const struct misuse *misuse, const char *said
 	       (strstr(text, "size class") != NULL && strstr(text, nbytes) != NULL && strstr(text, "arena 0x") != NULL);
 }
 
-static inline int misuse_fails(const struct misuse *misuse, size_t number)
+static inline int misuse_fails(const struct misuse *misuse, size_t number, const char *state)
 {
 	static char said[65536];
-	int status = misuse_process(number, "on_error:abort", said, sizeof said);
+	int status = misuse_process(number, state, "on_error:abort", said, sizeof said);
 
 	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT || !message_is_right(misuse, said)) {
-		say("%s, %zu bytes: status 0x%x, expected SIGABRT and a full message; it said:\n%.300s", misuse->name,
-		    misuse->nbytes, status, said);
+		say("%s, %zu bytes, %s: status 0x%x, expected SIGABRT and a full message; it said:\n%.300s", misuse->name,
+		    misuse->nbytes, state, status, said);
 		return 1;
 	}
-	status = misuse_process(number, "on_error:report", said, sizeof said);
+	status = misuse_process(number, state, "on_error:report", said, sizeof said);
 	if (status != 0 || !message_is_right(misuse, said)) {
-		say("%s, %zu bytes, on_error:report: status 0x%x; it said:\n%.300s", misuse->name, misuse->nbytes, status,
-		    said);
+		say("%s, %zu bytes, %s, on_error:report: status 0x%x; it said:\n%.300s", misuse->name, misuse->nbytes,
+		    state, status, said);
 		return 1;
 	}
 	return 0;
@@ -129,6 +145,8 @@ static inline int misuse_main(int argc, const struct misuse *misuses, size_t cou
 	test_start(60);
 	if (argc == 3) {
 		const struct misuse *misuse = &misuses[atoi(argv[1])];
+		if (strcmp(argv[2], "warm") == 0)
+			warm_up(misuse->nbytes);
 		misuse->run(misuse->nbytes);
 		go_on_well();
 		return 0;
@@ -138,7 +156,7 @@ static inline int misuse_main(int argc, const struct misuse *misuses, size_t cou
 			say("left out, only a debug build finds it: %s, %zu bytes", misuses[i].name, misuses[i].nbytes);
 			continue;
 		}
-		failed += misuse_fails(&misuses[i], i);
+		failed += misuse_fails(&misuses[i], i, "cold") + misuse_fails(&misuses[i], i, "warm");
 		ran++;
 	}
 	if (ran == 0)

@@ -47,7 +47,7 @@ int main(int argc, char **argv)
 	if (argc == 3)
 		return run(sizes[atoi(argv[1])]);
 	for (size_t i = 0; i < COUNT(sizes); i++) {
-		int status = misuse_process(i, "on_error:abort", said, sizeof said);
+		int status = misuse_process(i, "cold", "on_error:abort", said, sizeof said);
 		int reported = debug_build && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT &&
 			       strstr(said, "\nquarry: ") != NULL;
 		if (status != 0 && !reported) {

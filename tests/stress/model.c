@@ -183,13 +183,13 @@ static void *run(void *arg)
 	return NULL;
 }
 
-/* While nobody else is inside, sums are exact. */
-static void check_stats(uint64_t live_before)
+/* While nobody else is inside. What caches hold is counted closely, and exactly once they have been emptied. */
+static void check_stats(uint64_t live_before, uint64_t tolerance)
 {
 	struct quarry_stats stats = { .version = 0 }, first = { .version = 0 };
 
 	CHECK(quarry_stats_get(&stats, sizeof stats) == 0 && stats.version == QUARRY_STATS_VERSION && stats.nodes >= 1);
-	CHECKF(stats.live == live_before, "  live %llu bytes, before %llu", (unsigned long long)stats.live,
+	CHECKF(stats.live <= live_before + tolerance && live_before <= stats.live + tolerance, "  live %llu bytes, before %llu", (unsigned long long)stats.live,
 	       (unsigned long long)live_before);
 	uint64_t sum = stats.live + stats.cached + stats.free_dirty + stats.free_clean + stats.metadata;
 	CHECKF(stats.mapped == sum, "  mapped %llu bytes, the parts are %llu", (unsigned long long)stats.mapped,
@@ -211,13 +211,13 @@ int main(void)
 	test_seed(0);
 	live_before = stats_live();
 	run(NULL);
-	check_stats(live_before);
+	check_stats(live_before, 64 * KIB);
 	for (uintptr_t i = 0; i < THREADS; i++)
 		CHECK(pthread_create(&threads[i], NULL, run, (void *)(i + 1)) == 0);
 	for (int i = 0; i < THREADS; i++)
 		CHECK(pthread_join(threads[i], NULL) == 0);
-	check_stats(live_before);
+	check_stats(live_before, 64 * KIB);
 	quarry_trim(0);
-	check_stats(live_before);
+	check_stats(live_before, 0);
 	return 0;
 }
