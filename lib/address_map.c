@@ -10,9 +10,10 @@
 
 #include "lock.h"
 #include "os.h"
+#include "sizeclass.h"
 
-/* 8 TiB: what a process may map within is far less, and the words of all of it (2 GiB) stay a modest reservation. */
-#define WINDOW_BITS 43
+/* 4 TiB: what a process maps is far less, and the words of all of it (1 GiB) stay a modest reservation. */
+#define WINDOW_BITS 42
 #define WINDOW_MIN_BITS 30
 /* Under RLIMIT_AS the window is so many times the limit that its words take at most a 32nd of the limit. */
 #define WINDOW_PER_LIMIT_BITS (QUARRY_POOL_BITS - 2 - 5)
@@ -51,6 +52,8 @@ static bool fix_window(unsigned bits)
 	_Atomic uint32_t *words = os_reserve(nunits * sizeof(*words));
 	if (words == NULL)
 		return false;
+	if (bits < WINDOW_BITS)
+		sizeclass_limit = SMALL_REQUEST_THRESHOLD;
 	address_map.first_unit = start >> QUARRY_POOL_BITS;
 	address_map.words = words;
 	atomic_thread_fence(memory_order_release);

@@ -103,6 +103,7 @@ void cache_flush_list(struct heap *heap, unsigned szidx)
 {
 	if (heap->cache.head[szidx] != NULL)
 		flush(heap, szidx, UINT32_MAX);
+	heap->classes[szidx].excess = 0;
 	heap->cache.room[szidx] = (int32_t)heap->cache.bound[szidx];
 }
 
@@ -235,7 +236,9 @@ bool cache_refill(struct heap *heap, unsigned szidx)
 	class->allocates = class->used = 1;
 	/* What was taken counts, but a quarter of the room stays: the next frees shall not overflow at once. */
 	uint32_t bound = heap->cache.bound[szidx], least = bound / 4;
-	heap->cache.room[szidx] = (int32_t)(n + least > bound ? least : bound - n);
+	bool crowded = n + least > bound;
+	heap->cache.room[szidx] = (int32_t)(crowded ? least : bound - n);
+	class->excess = (uint16_t)(crowded ? n + least - bound : 0);
 	heap->cache.head[szidx] = chain;
 	return true;
 }

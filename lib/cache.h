@@ -8,7 +8,8 @@
  *
  * Bounds: a list starts small and doubles only when a refill follows an overflow, since only then a longer list would
  * have saved both; a long list freed in random order would be poison for whoever allocates from it next.
- * Invariants: room >= bound - length of each list, as settled; a refill that brings more leaves some room all the same. Blocks in a list count as out in their pools. A list may
+ * Invariants: length = bound - room + excess of each list, as settled; excess is what a refill brought beyond the bound, so
+ * that some room is left all the same. Blocks in a list count as out in their pools. A list may
  * hold blocks of other heaps; a flush sorts them out.
  * Locking: lists are the attached thread's alone, without a lock. Refill and flush run under the heap's lock.
  */

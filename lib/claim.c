@@ -67,6 +67,7 @@ static void count_list(struct heap *heap, uint32_t list)
 		tail = block;
 	if (list < NB_SIZE_CLASSES) {
 		heap->cache.room[list] = (int32_t)(heap->cache.bound[list] - n);
+		heap->classes[list].excess = 0;
 	} else if (tail != NULL) {
 		struct outbox *box = &heap->outbox[list - NB_SIZE_CLASSES];
 		box->tail = tail;
@@ -79,8 +80,10 @@ static void count_list(struct heap *heap, uint32_t list)
 /* All lists but the one in doubt were taken; that one becomes a list again of what it holds. */
 static void settle_taken(struct heap *heap)
 {
-	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++)
+	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++) {
 		heap->cache.room[szidx] = (int32_t)heap->cache.bound[szidx];
+		heap->classes[szidx].excess = 0;
+	}
 	if (heap->seen_list >= CACHE_LISTS)
 		return;
 	struct block *left[2];

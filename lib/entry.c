@@ -122,6 +122,7 @@ void *entry_malloc_big(size_t nbytes, size_t alignment, bool *zeroed)
 {
 	if (nbytes > LARGE_REQUEST_THRESHOLD || alignment > LARGE_REQUEST_THRESHOLD)
 		return allocate_large(nbytes, alignment, zeroed);
+	nbytes += nbytes == 0;
 	enum effort effort = GROW;
 	for (;;) {
 		uint64_t births = arena_list_births();
@@ -143,7 +144,7 @@ void *entry_malloc_slow(size_t nbytes)
 
 void *entry_malloc_medium(size_t nbytes)
 {
-	if (likely(nbytes <= SMALL_REQUEST_THRESHOLD)) {
+	if (likely(nbytes <= sizeclass_limit)) {
 		unsigned szidx = sizeclass_of(nbytes);
 		struct block *block = cache_take(szidx);
 		return block != NULL ? block : allocate_small(szidx);

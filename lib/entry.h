@@ -49,7 +49,7 @@ static force_inline void entry_free(void *ptr)
 	uint32_t word = address_map_word(ptr);
 	unsigned szidx = word_szidx(word);
 	struct heap *heap = cache_announce(szidx);
-	if (unlikely(word - heap->word_base >= WORD_OWNER) || (QUARRY_DEBUG && ptr != NULL))
+	if (unlikely(word - heap->word_base >= WORD_OWNER) || unlikely((uintptr_t)ptr % ALIGNMENT != 0) || QUARRY_DEBUG)
 		entry_free_slow(ptr, word);
 	else if (unlikely(heap->cache.head[szidx] == ptr))
 		entry_free_twice(ptr, word);

@@ -229,7 +229,14 @@ bool heap_add_pool(struct heap *heap, unsigned szidx)
 static void release_pool(struct pool_header *pool)
 {
 	pool_unlink(pool);
-	arena_list_put(pool_start(pool), pool->units, false);
+	/* Units that no block was carved from are as clean as they came. */
+	size_t touched = pool->zeroed ? (pool->nextoffset + POOL_SIZE - 1) >> QUARRY_POOL_BITS : pool->units;
+	size_t untouched = pool->units - touched;
+	char *start = pool_start(pool);
+	if (untouched > 0)
+		arena_list_put(start + (touched << QUARRY_POOL_BITS), untouched, true);
+	if (touched > 0)
+		arena_list_put(start, touched, false);
 }
 
 /* A last empty pool of a class stays, or a lone pair of malloc and free would make and unmake a pool each time. */

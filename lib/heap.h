@@ -53,6 +53,7 @@ struct cache_class {
 	uint8_t flushed;    /* overflowed since the last refill: the next refill doubles the bound */
 	uint8_t allocates;  /* refilled since the last overflow: foreign blocks of the class are worth keeping */
 	uint8_t used;       /* refilled or flushed since it was last aged */
+	uint16_t excess;    /* blocks that the last refill brought beyond the bound: length = bound - room + excess */
 	uint8_t kept;       /* foreign blocks put into the list while the class is young: see entry.c */
 };
 

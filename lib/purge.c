@@ -53,7 +53,7 @@ static size_t dirty_nbytes(void)
 /* An application that uses liburcu-bp may call us from a read section of its own. */
 static bool may_wait_for_readers(void)
 {
-	return !slot.registering && !urcu_bp_read_ongoing();
+	return !slot.registering && !rcu_is_reading();
 }
 
 static void retire(uint8_t age, unsigned keep)

@@ -49,7 +49,7 @@ void *quarry_calloc(size_t count, size_t size)
 		return out_of_memory();
 	bool zeroed = false;
 	void *ptr;
-	if (likely(nbytes <= SMALL_REQUEST_THRESHOLD))
+	if (likely(nbytes <= sizeclass_limit))
 		ptr = entry_malloc(nbytes);
 	else
 		ptr = entry_malloc_big(nbytes, ALIGNMENT, &zeroed);
@@ -79,7 +79,7 @@ void *quarry_aligned_alloc(size_t alignment, size_t nbytes)
 	if (szidx >= 0)
 		return entry_malloc(sizeclass_nbytes((unsigned)szidx));
 	bool zeroed;
-	return entry_malloc_big(nbytes > SMALL_REQUEST_THRESHOLD ? nbytes : SMALL_REQUEST_THRESHOLD + 1, power, &zeroed);
+	return entry_malloc_big(nbytes, power, &zeroed);
 }
 
 void *quarry_memalign(size_t alignment, size_t nbytes)
@@ -135,7 +135,7 @@ size_t quarry_usable_size(const void *ptr)
 
 size_t quarry_good_size(size_t nbytes)
 {
-	if (nbytes <= SMALL_REQUEST_THRESHOLD)
+	if (nbytes <= sizeclass_limit)
 		return sizeclass_nbytes(sizeclass_of(nbytes));
 	return nbytes <= LARGE_REQUEST_THRESHOLD ? span_good_size(nbytes) : large_good_size(nbytes);
 }
@@ -155,7 +155,7 @@ static size_t resize_by_word(void *ptr, uint32_t word, size_t nbytes)
 	if (word_is_pool(word) || (nbytes <= usable && nbytes > usable - usable / 4))
 		return nbytes <= usable ? usable : 0;
 	bool done = false;
-	if (word == WORD_SPAN && nbytes > SMALL_REQUEST_THRESHOLD && nbytes <= LARGE_REQUEST_THRESHOLD)
+	if (word == WORD_SPAN && nbytes > sizeclass_limit && nbytes <= LARGE_REQUEST_THRESHOLD)
 		done = span_resize(ptr, nbytes);
 	else if (word != WORD_SPAN && nbytes > LARGE_REQUEST_THRESHOLD)
 		done = large_resize(ptr, nbytes);
@@ -197,7 +197,7 @@ void *quarry_realloc(void *ptr, size_t nbytes)
 	if (!is_worth_moving(usable, nbytes))
 		return ptr;
 	if (!word_is_pool(word)) {
-		bool stays_big = nbytes > (word == WORD_SPAN ? SMALL_REQUEST_THRESHOLD : LARGE_REQUEST_THRESHOLD);
+		bool stays_big = nbytes > (word == WORD_SPAN ? sizeclass_limit : LARGE_REQUEST_THRESHOLD);
 		if (stays_big && resize_by_word(ptr, word, nbytes) != 0)
 			return ptr;
 		void *moved = word != WORD_SPAN && stays_big ? large_move(ptr, nbytes) : NULL;

@@ -13,8 +13,21 @@
 #ifndef _LGPL_SOURCE
 #define _LGPL_SOURCE
 #endif
+#include <stdbool.h>
 #include <urcu-bp.h>
 #include <urcu/rculist.h>
+
+/* Has this thread registered? Doing so maps memory, and liburcu aborts where that is refused. */
+static inline bool rcu_is_registered(void)
+{
+	return URCU_TLS(urcu_bp_reader) != NULL;
+}
+
+/* Asked without registering. */
+static inline bool rcu_is_reading(void)
+{
+	return rcu_is_registered() && urcu_bp_read_ongoing();
+}
 
 static inline void rcu_enter(void)
 {

@@ -35,6 +35,8 @@
 #define CLASSES4(i) CLASS(i), CLASS((i) + 1), CLASS((i) + 2), CLASS((i) + 3)
 #define CLASSES16(i) CLASSES4(i), CLASSES4((i) + 4), CLASSES4((i) + 8), CLASSES4((i) + 12)
 
+size_t sizeclass_limit = SPAN_REQUEST_THRESHOLD;
+
 const struct size_class size_classes[] = {CLASSES16(0), CLASSES16(16), CLASSES16(32), CLASSES16(48), CLASSES16(64)};
 _Static_assert(sizeof(size_classes) / sizeof(size_classes[0]) >= NB_SIZE_CLASSES, "the table holds every class");
 
@@ -54,9 +56,12 @@ int sizeclass_of_aligned(size_t nbytes, size_t alignment)
 {
 	if (nbytes < alignment)
 		nbytes = alignment;
-	for (unsigned szidx = nbytes > SMALL_REQUEST_THRESHOLD ? NB_SIZE_CLASSES : sizeclass_of(nbytes);
-	     szidx < NB_SIZE_CLASSES; szidx++)
-		if (sizeclass_nbytes(szidx) % alignment == 0)
+	if (nbytes > sizeclass_limit)
+		return -1;
+	for (unsigned szidx = sizeclass_of(nbytes); szidx < NB_SIZE_CLASSES; szidx++)
+		if (sizeclass_nbytes(szidx) > sizeclass_limit)
+			break;
+		else if (sizeclass_nbytes(szidx) % alignment == 0)
 			return (int)szidx;
 	return -1;
 }

@@ -29,6 +29,12 @@ struct size_class {
 	uint16_t capacity;   /* blocks in such a pool */
 };
 
+/**
+ * Requests up to here come from pools: SPAN_REQUEST_THRESHOLD, or SMALL_REQUEST_THRESHOLD in a process whose address
+ * space is limited. Set once, before the first block, by address_map.c.
+ */
+extern size_t sizeclass_limit;
+
 extern const struct size_class size_classes[];
 extern const uint8_t szidx_of_step[];
 

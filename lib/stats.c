@@ -31,7 +31,7 @@ __attribute__((no_sanitize("thread"))) static uint64_t cached_nbytes(const struc
 	if (heap->kind == HEAP_SHARED || heap->taken)
 		return 0;
 	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++) {
-		int64_t length = (int64_t)heap->cache.bound[szidx] - heap->cache.room[szidx];
+		int64_t length = (int64_t)heap->cache.bound[szidx] - heap->cache.room[szidx] + heap->classes[szidx].excess;
 		if (heap->cache.head[szidx] != NULL && length > 0)
 			nbytes += (uint64_t)length * sizeclass_nbytes(szidx);
 	}
@@ -61,14 +61,14 @@ static void add_heaps(struct quarry_stats *stats)
 static void add_arenas(struct quarry_stats *stats)
 {
 	uint64_t nfree = 0, ndirty = 0, total = 0;
-	thread_reader_enter();
+	bool by_rcu = thread_reader_enter();
 	for (struct arena_object *arena = arena_list_first(); arena != NULL; arena = arena_list_next(arena)) {
 		stats->arenas++;
 		total += arena->ntotalpools;
 		nfree += atomic_load_explicit(&arena->nfreepools, memory_order_relaxed);
 		ndirty += atomic_load_explicit(&arena->ndirty, memory_order_relaxed);
 	}
-	thread_reader_leave();
+	thread_reader_leave(by_rcu);
 	uint64_t used = (total - nfree) << QUARRY_POOL_BITS, out = stats->live + stats->cached + span_live_nbytes();
 	stats->free_clean = (nfree - ndirty) << QUARRY_POOL_BITS;
 	stats->free_dirty = (ndirty << QUARRY_POOL_BITS) + (used > out ? used - out : 0);

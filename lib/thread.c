@@ -10,6 +10,7 @@
 #include "cache.h"
 #include "claim.h"
 #include "node.h"
+#include "os.h"
 #include "remote.h"
 
 #define relaxed memory_order_relaxed
@@ -135,21 +136,39 @@ void thread_follow_node(void)
 
 /* --- readers ---------------------------------------------------------------------------------------------------------- */
 
-void thread_reader_enter(void)
+/* Registering allocates, maybe here, under liburcu's locks: meanwhile nobody may wait for readers (purge.c). Where no page
+ * can be mapped it would abort. */
+static bool is_registered(void)
 {
-	/* The first time registers with liburcu, under its locks, and may allocate: that must not wait for readers. */
-	if (thread_heap() != NULL) {
-		slot.registering = 1;
-		rcu_enter();
-		slot.registering = 0;
-	} else {
-		arena_list_reader_lock();
-	}
+	if (thread_heap() == NULL)
+		return false;
+	if (likely(rcu_is_registered()))
+		return true;
+	size_t probe_nbytes = 16 * os_page_size();
+	void *probe = os_map(NULL, probe_nbytes);
+	if (probe == NULL)
+		return false;
+	os_unmap(probe, probe_nbytes);
+	slot.registering = 1;
+	rcu_enter();
+	rcu_leave();
+	slot.registering = 0;
+	return true;
 }
 
-void thread_reader_leave(void)
+bool thread_reader_enter(void)
 {
-	if (slot.state == SLOT_READY)
+	bool by_rcu = is_registered();
+	if (by_rcu)
+		rcu_enter();
+	else
+		arena_list_reader_lock();
+	return by_rcu;
+}
+
+void thread_reader_leave(bool by_rcu)
+{
+	if (by_rcu)
 		rcu_leave();
 	else
 		arena_list_reader_unlock();

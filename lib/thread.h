@@ -24,9 +24,12 @@ static inline struct heap *thread_heap(void)
 /** On a slow path: is the thread on another node for long enough? Then give it a heap there. No lock held. */
 void thread_follow_node(void);
 
-/** Begin and end a read section over all arenas: by RCU, or the reader lock where the thread may not register. */
-void thread_reader_enter(void);
-void thread_reader_leave(void);
+/**
+ * Begin a read section over all arenas: by RCU, or under the reader lock where the thread cannot register. Returns which,
+ * for the end.
+ */
+bool thread_reader_enter(void);
+void thread_reader_leave(bool by_rcu);
 
 /** Make the key of the exit hook, and the fork handlers. By the constructor; the first attach does it otherwise. */
 void thread_init(void);

@@ -16,9 +16,9 @@
 #ifndef QUARRY_POOL_BITS
 #define QUARRY_POOL_BITS 14
 #endif
-/* Requests up to here are served from pools, in size classes. */
+/* Requests up to here may be served from pools, in size classes. */
 #ifndef QUARRY_SMALL_REQUEST_THRESHOLD
-#define QUARRY_SMALL_REQUEST_THRESHOLD 8192
+#define QUARRY_SMALL_REQUEST_THRESHOLD 65536
 #endif
 
 #define ARENA_SIZE ((size_t)1 << QUARRY_ARENA_BITS)
@@ -27,6 +27,8 @@
 #define ARENA_WORDS ((ARENA_UNITS + 63) / 64)
 #define ARENA_MIN_SIZE (ARENA_SIZE / 32)
 #define SMALL_REQUEST_THRESHOLD ((size_t)QUARRY_SMALL_REQUEST_THRESHOLD)
+/* Requests above this come as spans all the same, where address space is plenty: less resident memory, more of that. */
+#define SPAN_REQUEST_THRESHOLD (SMALL_REQUEST_THRESHOLD < 8192 ? SMALL_REQUEST_THRESHOLD : (size_t)8192)
 
 /* obmalloc's ALIGNMENT: the least size class, and what every block is a multiple of. */
 #define ALIGNMENT_BITS 4

@@ -140,12 +140,12 @@ int quarry_walk(quarry_walk_fn callback, void *arg)
 static bool is_in_an_arena(const void *ptr)
 {
 	bool found = false;
-	thread_reader_enter();
+	bool by_rcu = thread_reader_enter();
 	for (struct arena_object *arena = arena_list_first(); arena != NULL && !found; arena = arena_list_next(arena)) {
 		uintptr_t offset = (uintptr_t)ptr - (uintptr_t)arena->address;
 		found = offset < arena_nbytes(arena);
 	}
-	thread_reader_leave();
+	thread_reader_leave(by_rcu);
 	return found;
 }
 
