@@ -169,6 +169,7 @@ static void realloc_keeps_bytes(void)
 	block = realloc(block, 64 * MIB);
 	memset(block, 1, 64 * MIB);
 	block = realloc(block, 100);
+	malloc_trim(0);
 	size_t holding = resident();
 	CHECKF(block[99] == 1 && holding < 56 * MIB, "  64 MiB shrunk to 100 bytes still hold %zu", holding);
 	free(block);
