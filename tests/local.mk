@@ -31,6 +31,7 @@ ABI_TESTS = \
 	tests/abi/plugins \
 	tests/abi/producer \
 	tests/abi/refused_calls \
+	tests/abi/resolver \
 	tests/abi/signals \
 	tests/abi/small_stacks \
 	tests/abi/thread_churn \
@@ -59,12 +60,21 @@ STRUCTURE_TESTS = \
 
 # Real programs under preload, and models: make check-long only.
 LONG_TESTS = \
-	tests/programs/kv_server.sh
+	tests/programs/git.sh \
+	tests/programs/gxx.sh \
+	tests/programs/kv_server.sh \
+	tests/programs/memcached.sh \
+	tests/programs/nginx.sh \
+	tests/programs/python.sh \
+	tests/programs/redis.sh \
+	tests/programs/sqlite.sh
 
 # What tests include or start beside their own source.
 TEST_FILES = \
 	tests/abi/blackbox.h \
 	tests/misuse/misuse.h \
+	tests/programs/common.sh \
+	tests/programs/memcached_client.py \
 	tests/stress/stress.h \
 	tests/run-test \
 	tests/structure/common.sh \
