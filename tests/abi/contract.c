@@ -315,8 +315,8 @@ int main(void)
 	aligned_requests();
 	bad_alignments();
 	free_keeps_errno();
-	usable_sizes();
 	sized_frees();
 	size_sweep();
+	usable_sizes();
 	return 0;
 }
