@@ -12,7 +12,7 @@ need "$python" python3.11
 export PYTHONMALLOC=malloc PYTHONDONTWRITEBYTECODE=1
 cd "$work"
 # shellcheck disable=SC2016
-preloaded "$python" -c 'import os, sys; sys.exit(os.environ["LD_PRELOAD"] not in open("/proc/self/maps").read())' ||
+preloaded "$python" -c 'import os, sys; sys.exit(os.path.realpath(os.environ["LD_PRELOAD"]) not in open("/proc/self/maps").read())' ||
 	fail "python runs without $QUARRY_PRELOAD"
 
 # Containers, text, numbers, regular expressions, compression, threads, processes, garbage collection and extensions.
