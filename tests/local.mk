@@ -6,9 +6,16 @@
 
 # Check suites, linked with every room of the library; libc's malloc serves the suite itself.
 UNIT_TESTS = \
+	tests/unit/check_address_map \
+	tests/unit/check_arena \
+	tests/unit/check_lock \
+	tests/unit/check_meta \
 	tests/unit/check_node \
 	tests/unit/check_options \
-	tests/unit/check_report
+	tests/unit/check_os \
+	tests/unit/check_pool \
+	tests/unit/check_report \
+	tests/unit/check_sizeclass
 
 # Long-running mixtures through the quarry_* names; QUARRY_TEST_SECONDS makes them longer.
 STRESS_TESTS = \
@@ -80,6 +87,8 @@ TEST_FILES = \
 	tests/structure/common.sh \
 	tests/structure/installed.sh \
 	tests/ubsan.supp \
+	tests/unit/kernel.h \
+	tests/unit/unit.h \
 	tests/variant
 
 # === programs ========================================================================================================
