@@ -150,14 +150,22 @@ void cache_age(struct heap *heap)
 
 /* --- refill ------------------------------------------------------------------------------------------------------- */
 
+/* What all bounds may grow by: a part of what the heap has out, so that a small heap is not mostly cache. */
+static size_t cache_cap(const struct heap *heap)
+{
+	int64_t out = atomic_load_explicit(&heap->counters.out_nbytes, relaxed);
+	size_t cap = CACHE_GROWTH_NBYTES + (out > 0 ? (size_t)out / CACHE_GROWTH_PART : 0);
+	size_t most = (size_t)options.cache_kib << 10;
+	return cap < most ? cap : most;
+}
+
 /* A longer list would have saved the overflow and this refill: double it, within the caps of class and thread. */
 static void grow_bound(struct heap *heap, unsigned szidx)
 {
 	uint32_t bound = heap->cache.bound[szidx];
 	size_t grown = bound * sizeclass_nbytes(szidx);
-	size_t class_cap = CACHE_CLASS_NBYTES;
 	heap->classes[szidx].flushed = 0;
-	if (2 * grown > class_cap || heap->cache_nbytes + grown > (size_t)options.cache_kib << 10)
+	if (2 * grown > CACHE_CLASS_NBYTES || heap->cache_nbytes + grown > cache_cap(heap))
 		return;
 	heap->cache_nbytes += (uint32_t)grown;
 	heap->cache.room[szidx] += (int32_t)bound;

@@ -16,6 +16,10 @@
 #define force_inline inline __attribute__((__always_inline__))
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
+/* Within the library the public calls bind to its own, without a detour by the PLT; libc's names stay preemptible. */
+#define QUARRY_API __attribute__((visibility("protected")))
+#define QUARRY_SURFACE __attribute__((visibility("default")))
+
 #define CACHE_LINE 64
 /* Neighbouring lines are fetched in pairs, so what different threads write lies two lines apart. */
 #define FALSE_SHARING_RANGE 128

@@ -11,7 +11,7 @@
 
 #define relaxed memory_order_relaxed
 #define NODES_MAX 256
-#define CHUNK_HEAPS 1024
+#define CHUNK_HEAPS 128
 
 /* An id that no record has: so no word matches it. */
 #define EMPTY_ID (WORD_OWNERS - 1)

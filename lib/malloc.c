@@ -21,84 +21,84 @@
 
 /* --- allocation --------------------------------------------------------------------------------------------------- */
 
-QUARRY_API void *malloc(size_t nbytes)
+QUARRY_SURFACE void *malloc(size_t nbytes)
 {
 	return entry_malloc(nbytes);
 }
 
-QUARRY_API void free(void *ptr)
+QUARRY_SURFACE void free(void *ptr)
 {
 	entry_free(ptr);
 }
 
-QUARRY_API void *calloc(size_t count, size_t size)
+QUARRY_SURFACE void *calloc(size_t count, size_t size)
 {
 	return quarry_calloc(count, size);
 }
 
-QUARRY_API void *realloc(void *ptr, size_t nbytes)
+QUARRY_SURFACE void *realloc(void *ptr, size_t nbytes)
 {
 	return quarry_realloc(ptr, nbytes);
 }
 
-QUARRY_API void *reallocarray(void *ptr, size_t count, size_t size)
+QUARRY_SURFACE void *reallocarray(void *ptr, size_t count, size_t size)
 {
 	return quarry_reallocarray(ptr, count, size);
 }
 
-QUARRY_API void *aligned_alloc(size_t alignment, size_t nbytes)
+QUARRY_SURFACE void *aligned_alloc(size_t alignment, size_t nbytes)
 {
 	return quarry_aligned_alloc(alignment, nbytes);
 }
 
-QUARRY_API void *memalign(size_t alignment, size_t nbytes)
+QUARRY_SURFACE void *memalign(size_t alignment, size_t nbytes)
 {
 	return quarry_memalign(alignment, nbytes);
 }
 
-QUARRY_API int posix_memalign(void **memptr, size_t alignment, size_t nbytes)
+QUARRY_SURFACE int posix_memalign(void **memptr, size_t alignment, size_t nbytes)
 {
 	return quarry_posix_memalign(memptr, alignment, nbytes);
 }
 
-QUARRY_API void *valloc(size_t nbytes)
+QUARRY_SURFACE void *valloc(size_t nbytes)
 {
 	return quarry_valloc(nbytes);
 }
 
-QUARRY_API void *pvalloc(size_t nbytes)
+QUARRY_SURFACE void *pvalloc(size_t nbytes)
 {
 	return quarry_pvalloc(nbytes);
 }
 
 /* C23; libc 2.36 declares neither. */
-QUARRY_API void free_sized(void *ptr, size_t nbytes);
-QUARRY_API void free_aligned_sized(void *ptr, size_t alignment, size_t nbytes);
+QUARRY_SURFACE void free_sized(void *ptr, size_t nbytes);
+QUARRY_SURFACE void free_aligned_sized(void *ptr, size_t alignment, size_t nbytes);
 
-QUARRY_API void free_sized(void *ptr, size_t nbytes)
+QUARRY_SURFACE void free_sized(void *ptr, size_t nbytes)
 {
 	entry_free_sized(ptr, nbytes);
 }
 
-QUARRY_API void free_aligned_sized(void *ptr, size_t alignment, size_t nbytes)
+QUARRY_SURFACE void free_aligned_sized(void *ptr, size_t alignment, size_t nbytes)
 {
 	quarry_free_aligned_sized(ptr, alignment, nbytes);
 }
 
-QUARRY_API size_t malloc_usable_size(void *ptr)
+QUARRY_SURFACE size_t malloc_usable_size(void *ptr)
 {
 	return quarry_usable_size(ptr);
 }
 
 /* --- control ------------------------------------------------------------------------------------------------------ */
 
-QUARRY_API int malloc_trim(size_t pad)
+QUARRY_SURFACE int malloc_trim(size_t pad)
 {
 	return quarry_trim(pad);
 }
 
 /* Answers as glibc does, which knows every parameter; none of them means anything to this allocator. */
-QUARRY_API int mallopt(int parameter, int value)
+QUARRY_SURFACE int mallopt(int parameter, int value)
 {
 	return parameter != M_MXFAST || (value >= 0 && value <= MXFAST_MAX);
 }
@@ -117,7 +117,7 @@ static struct quarry_stats take_stats(void)
  * In glibc's terms: a block with a mapping of its own is "mmapped" (hblkhd), all else comes from the "arena", which is
  * what is used there and what is free and still resident. Free memory that went back to the system is in neither.
  */
-QUARRY_API struct mallinfo2 mallinfo2(void)
+QUARRY_SURFACE struct mallinfo2 mallinfo2(void)
 {
 	struct quarry_stats stats = take_stats();
 	struct mallinfo2 info = { 0 };
@@ -136,7 +136,7 @@ static int saturate(size_t value)
 	return value < INT_MAX ? (int)value : INT_MAX;
 }
 
-QUARRY_API struct mallinfo mallinfo(void)
+QUARRY_SURFACE struct mallinfo mallinfo(void)
 {
 	struct mallinfo2 wide = mallinfo2();
 	struct mallinfo info = { 0 };
@@ -150,7 +150,7 @@ QUARRY_API struct mallinfo mallinfo(void)
 	return info;
 }
 
-QUARRY_API void malloc_stats(void)
+QUARRY_SURFACE void malloc_stats(void)
 {
 	quarry_stats_print(STDERR_FILENO);
 }
@@ -187,7 +187,7 @@ static void write_counters(FILE *file, const struct quarry_stats *stats)
 }
 
 /* The elements that glibc writes for the whole process, then all of our own figures. */
-QUARRY_API int malloc_info(int options, FILE *file)
+QUARRY_SURFACE int malloc_info(int options, FILE *file)
 {
 	struct quarry_stats stats;
 

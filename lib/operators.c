@@ -28,7 +28,7 @@ struct nothrow;
 
 /* An operator: visible to the program, weak, and known here as NAME; NAME_ours is it whatever the program defines. */
 #define OPERATOR(result, name, mangled, ...)                                                                           \
-	QUARRY_API __attribute__((weak)) result name(__VA_ARGS__) __asm__(mangled);                                    \
+	QUARRY_SURFACE __attribute__((weak)) result name(__VA_ARGS__) __asm__(mangled);                                    \
 	static __typeof__(name) name##_ours __attribute__((alias(mangled), unused))
 
 OPERATOR(void *, new_plain, "_Znwm", size_t nbytes);

@@ -2,8 +2,6 @@
 /*
  * Quarry: the public allocating calls.
  */
-#include "quarry/quarry.h"
-
 #include <errno.h>
 #include <string.h>
 
@@ -11,6 +9,7 @@
 #include "large.h"
 #include "os.h"
 #include "purge.h"
+#include "quarry/quarry.h"
 #include "span.h"
 
 static void *out_of_memory(void)

@@ -52,6 +52,10 @@
 #define CACHE_MIN_BLOCKS 4
 #define CACHE_CLASS_NBYTES ((size_t)256 << 10)
 
+/* All bounds of a thread together may grow by this, and a part of what its heap has out. */
+#define CACHE_GROWTH_NBYTES ((size_t)256 << 10)
+#define CACHE_GROWTH_PART 16
+
 /* Outbox: chains of blocks on their way home, by owner; a chain is sent when it exceeds this. */
 #define OUTBOX_BUCKETS 16
 #define OUTBOX_NBYTES ((size_t)16 << 10)

@@ -24,12 +24,16 @@ extern "C" {
 #define QUARRY_VERSION_PATCH 0
 
 #if defined(__GNUC__)
+#ifndef QUARRY_API
 #define QUARRY_API __attribute__((visibility("default")))
+#endif
 #define QUARRY_MALLOC __attribute__((malloc, warn_unused_result))
 #define QUARRY_SIZE(...) __attribute__((alloc_size(__VA_ARGS__)))
 #define QUARRY_ALIGN(n) __attribute__((alloc_align(n)))
 #else
+#ifndef QUARRY_API
 #define QUARRY_API
+#endif
 #define QUARRY_MALLOC
 #define QUARRY_SIZE(...)
 #define QUARRY_ALIGN(n)
