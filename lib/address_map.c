@@ -15,7 +15,7 @@
 /* 4 TiB: what a process maps is far less, and the words of all of it (1 GiB) stay a modest reservation. */
 #define WINDOW_BITS 42
 #define WINDOW_MIN_BITS 30
-/* Under RLIMIT_AS the window is so many times the limit that its words take at most a 32nd of the limit. */
+/* Under RLIMIT_AS the window is so many times the limit that its words take at most a 16th of the limit. */
 #define WINDOW_PER_LIMIT_BITS (QUARRY_POOL_BITS - 2 - 5)
 
 /* Words become writable in stretches of this many units. */
@@ -56,14 +56,13 @@ static bool fix_window(unsigned bits)
 		sizeclass_limit = SMALL_REQUEST_THRESHOLD;
 	address_map.first_unit = start >> QUARRY_POOL_BITS;
 	address_map.words = words;
-	atomic_thread_fence(memory_order_release);
-	address_map.nunits = nunits;
+	atomic_store_explicit(&address_map.nunits, nunits, memory_order_release);
 	return true;
 }
 
 static bool window_is_fixed(void)
 {
-	if (likely(address_map.nunits != 0))
+	if (likely(atomic_load_explicit(&address_map.nunits, memory_order_acquire) != 0))
 		return true;
 	int saved_errno = errno;
 	unsigned bits = window_bits();
@@ -98,6 +97,11 @@ static bool make_writable(const void *address, size_t nbytes)
 	return true;
 }
 
+bool address_map_cover(const void *address, size_t nbytes)
+{
+	return in_window(address, nbytes) && make_writable(address, nbytes);
+}
+
 /* Where the kernel's own choice lies outside (it filled up with other mappings), look for room at regular steps. */
 static void *place_by_probing(size_t nbytes, size_t alignment)
 {
@@ -123,7 +127,7 @@ void *address_map_place(size_t nbytes, size_t alignment)
 		os_unmap(address, nbytes);
 		address = place_by_probing(nbytes, alignment);
 	}
-	if (address != NULL && (!in_window(address, nbytes) || !make_writable(address, nbytes))) {
+	if (address != NULL && !address_map_cover(address, nbytes)) {
 		os_unmap(address, nbytes);
 		errno = ENOMEM;
 		return NULL;

@@ -36,9 +36,10 @@
 
 _Static_assert(POOL_MAX_UNITS <= 16, "a phase has four bits");
 
+/* All constant once nunits, stored last (release), is not 0. free() reads it relaxed: who was handed a block sees all. */
 struct address_map {
 	uintptr_t first_unit; /* of the window; address >> POOL_BITS */
-	size_t nunits;        /* of the window; 0 before the first mapping, so that every pointer is foreign */
+	_Atomic size_t nunits; /* of the window; 0 before the first mapping, so that every pointer is foreign */
 	_Atomic uint32_t *words;
 };
 extern struct address_map address_map;
@@ -72,7 +73,7 @@ static inline uint32_t word_owner(uint32_t word)
 static force_inline uint32_t address_map_word(const void *ptr)
 {
 	uintptr_t unit = ((uintptr_t)ptr >> QUARRY_POOL_BITS) - address_map.first_unit;
-	if (unlikely(unit >= address_map.nunits))
+	if (unlikely(unit >= atomic_load_explicit(&address_map.nunits, memory_order_relaxed)))
 		return 0;
 	return atomic_load_explicit(&address_map.words[unit], memory_order_relaxed);
 }
@@ -88,6 +89,9 @@ void *address_map_place(size_t nbytes, size_t alignment);
 
 /** As address_map_place, but at exactly that address; NULL if it is taken, outside of the window or refused. */
 void *address_map_place_exactly(void *address, size_t nbytes);
+
+/** Does the range lie in the window, with words that may be written? Makes them so. False where the system refuses. */
+bool address_map_cover(const void *address, size_t nbytes);
 
 void address_map_lock_for_fork(void);
 void address_map_unlock_after_fork(bool in_child);

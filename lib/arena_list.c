@@ -31,6 +31,7 @@ static struct lock list_lock; /* of unused_arena_objects and of changes to all_a
 static struct lock reader_lock; /* rank LIST as well, never held with list_lock */
 static struct arena_object *unused_arena_objects;
 static unsigned npins;                   /* under list_lock */
+static struct arena_object *in_grace;    /* retired, but readers may still look; chained by nextarena, under list_lock */
 static struct arena_object *past_grace;  /* retired, to be unmapped; chained by nextarena, under list_lock */
 static CDS_LIST_HEAD(all_arenas);
 static char *_Atomic lowest_base; /* where the next arena is asked for: just below */
@@ -49,6 +50,8 @@ void arena_list_set_tick(uint8_t tick)
 static int bucket_of(const struct arena_object *arena)
 {
 	uint32_t nfree = atomic_load_explicit(&arena->nfreepools, relaxed);
+	if (arena_is_empty(arena))
+		return BUCKETS - 1;
 	return nfree == 0 ? -1 : (int)((nfree - 1) * (uint64_t)BUCKETS / arena->ntotalpools);
 }
 
@@ -256,6 +259,25 @@ static bool barrier_still_works(void)
 	return os_barrier_ready() && os_barrier();
 }
 
+/* What waited has waited; in a fork child, which has no readers, at once. */
+static void end_grace(void)
+{
+	lock_take(&list_lock, LOCK_LIST);
+	while (in_grace != NULL) {
+		struct arena_object *arena = in_grace;
+		in_grace = arena->nextarena;
+		arena->nextarena = past_grace;
+		past_grace = arena;
+	}
+	lock_drop(&list_lock, LOCK_LIST);
+}
+
+void arena_list_after_fork_child(void)
+{
+	end_grace();
+	arena_list_unmap();
+}
+
 bool arena_list_retire(unsigned node, uint8_t age, unsigned keep)
 {
 	if (!barrier_still_works())
@@ -263,20 +285,18 @@ bool arena_list_retire(unsigned node, uint8_t age, unsigned keep)
 	/* The node's lock is outside the list's: what is pinned stays listed, and nothing is pinned in between. */
 	lock_take(&node_arenas[node].lock, LOCK_NODE);
 	lock_take(&list_lock, LOCK_LIST);
-	struct arena_object *retired = npins > 0 ? NULL : take_empty(&node_arenas[node], age, keep), *last = NULL;
-	for (struct arena_object *arena = retired; arena != NULL; arena = arena->nextarena) {
+	bool free_to_go = npins == 0 && in_grace == NULL; /* one grace period at a time */
+	struct arena_object *retired = free_to_go ? take_empty(&node_arenas[node], age, keep) : NULL;
+	for (struct arena_object *arena = retired; arena != NULL; arena = arena->nextarena)
 		cds_list_del_rcu(&arena->rcu_link);
-		last = arena;
-	}
+	if (free_to_go)
+		in_grace = retired;
 	lock_drop(&list_lock, LOCK_LIST);
 	lock_drop(&node_arenas[node].lock, LOCK_NODE);
 	if (retired == NULL)
 		return false;
 	wait_for_readers();
-	lock_take(&list_lock, LOCK_LIST);
-	last->nextarena = past_grace;
-	past_grace = retired;
-	lock_drop(&list_lock, LOCK_LIST);
+	end_grace();
 	return true;
 }
 

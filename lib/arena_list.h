@@ -94,6 +94,9 @@ extern struct arena_list_counters arena_list_counters;
 void arena_list_reader_lock(void);
 void arena_list_reader_unlock(void);
 
+/** In a fork child: unmap what was retired. */
+void arena_list_after_fork_child(void);
+
 void arena_list_lock_for_fork(void);
 void arena_list_unlock_after_fork(bool in_child);
 

@@ -193,7 +193,7 @@ static unsigned take_shared(struct heap *heap, unsigned szidx, struct block **ch
 		block->next = *chain;
 		*chain = block;
 	}
-	heap_unlock(shared);
+	remote_unlock(shared);
 	return n;
 }
 

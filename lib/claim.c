@@ -239,7 +239,7 @@ static bool begin(struct heap *heap, enum claim_scope scope, bool *whole)
 	heap->visited = !goes_on;
 	if (wanted || access == EMPTIED)
 		empty_inbox(heap);
-	heap_unlock(heap);
+	remote_unlock(heap);
 	return goes_on;
 }
 
@@ -253,7 +253,7 @@ static void each(struct visit *visit, bool (*step)(struct heap *heap))
 		heap_lock(heap);
 		if (heap->kind == HEAP_ATTACHED && heap->diverted && !heap->locked && !heap->taken && step(heap))
 			visit->heap[kept++] = heap;
-		heap_unlock(heap);
+		remote_unlock(heap);
 	}
 	visit->n = kept;
 }
@@ -315,14 +315,14 @@ static unsigned visit_round(enum claim_scope scope, bool *whole)
 }
 
 /* What a heap sent to one that was visited before it; twice more for blocks that are forwarded. */
-static void empty_inboxes(void)
+void claim_empty_inboxes(void)
 {
 	for (int pass = 0; pass < 3; pass++)
 		for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap)) {
 			heap_lock(heap);
 			if (remote_is_waiting(heap))
 				empty_inbox(heap);
-			heap_unlock(heap);
+			remote_unlock(heap);
 		}
 }
 
@@ -336,7 +336,7 @@ static bool visit_all(enum claim_scope scope)
 	for (int tries = 0; missed > 0 && tries < (scope == CLAIM_ALL ? MOST_TRIES : 1); tries++)
 		missed = visit_round(scope, &whole);
 	if (scope == CLAIM_ALL)
-		empty_inboxes();
+		claim_empty_inboxes();
 	return whole && missed == 0;
 }
 

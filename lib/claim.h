@@ -53,6 +53,9 @@ bool claim_visit(enum claim_scope scope);
 /** Under the heap's lock: the blocks, two at most, that its list in doubt still holds. Returns their number. */
 unsigned claim_doubtful(struct heap *heap, struct block *blocks[2]);
 
+/** Sort every inbox, and what that forwards. No lock held. */
+void claim_empty_inboxes(void);
+
 /**
  * Until claim_release, the caches of all threads live under their locks and hold nothing but what is freed meanwhile:
  * empties them as claim_visit does. False (and nothing is held) if some cache could not be looked into. May nest.

@@ -63,7 +63,7 @@ static struct block *take_from_shared(unsigned szidx)
 		block = heap_take_block(shared, szidx);
 	if (block == NULL && heap_add_pool(shared, szidx))
 		block = heap_take_block(shared, szidx);
-	heap_unlock(shared);
+	remote_unlock(shared);
 	return block;
 }
 
@@ -178,7 +178,8 @@ void entry_free_twice(void *ptr, uint32_t word)
 
 static bool is_interior(const void *ptr, uint32_t word)
 {
-	return !sizeclass_divides(word_szidx(word), (size_t)((const char *)ptr - entry_pool_start(ptr, word)));
+	size_t offset = (size_t)((const char *)ptr - entry_pool_start(ptr, word));
+	return !sizeclass_divides(word_szidx(word), offset);
 }
 
 /* Debug builds look at every free: is the block in the thread's list, or in its pool? */
@@ -190,7 +191,7 @@ static bool is_free_already(struct heap *heap, struct block *block, uint32_t wor
 	claim_settle(heap);
 	for (struct block *cached = heap->cache.head[szidx]; cached != NULL && !found; cached = cached->next)
 		found = cached == block;
-	heap_unlock(heap);
+	remote_unlock(heap);
 	const char *start = entry_pool_start(block, word);
 	return found || pool_has_block(pool_header_at(start), sizeclass_block_index(szidx, (size_t)((char *)block - start)));
 }
@@ -219,7 +220,7 @@ static void send_list_home(struct heap *heap, unsigned szidx)
 	heap_lock(heap);
 	claim_settle(heap);
 	cache_flush_list(heap, szidx);
-	heap_unlock(heap);
+	remote_unlock(heap);
 }
 
 /* Without a lock: onto the thread's own list or into its outbox. False: the lock is needed. */
@@ -230,7 +231,9 @@ static bool free_foreign(struct block *block, uint32_t word)
 	if (heap == &heap_empty)
 		return false;
 	if (word_owner(word) == heap->id || is_wanted(heap, szidx)) {
-		if (cache_push(&heap->cache, szidx, block))
+		if (unlikely(heap->cache.head[szidx] == block))
+			entry_free_twice(block, word);
+		else if (cache_push(&heap->cache, szidx, block))
 			entry_overflow(szidx);
 		else if (unlikely(comes_of_age(heap, szidx)))
 			send_list_home(heap, szidx);
@@ -245,6 +248,9 @@ static bool free_foreign(struct block *block, uint32_t word)
 		box->owner = word_owner(word);
 		box->room = (int32_t)OUTBOX_NBYTES;
 		box->tail = block;
+	} else if (unlikely(box->head == block)) {
+		entry_free_twice(block, word);
+		return true;
 	} else if (box->owner != word_owner(word) || box->room < nbytes) {
 		return false;
 	}
@@ -260,7 +266,9 @@ static void free_locked(struct heap *heap, struct block *block, uint32_t word)
 	unsigned szidx = word_szidx(word);
 	heap_lock(heap);
 	claim_settle(heap);
-	if (word_owner(word) == heap->id || is_wanted(heap, szidx)) {
+	if (unlikely(heap->cache.head[szidx] == block)) {
+		entry_free_twice(block, word);
+	} else if (word_owner(word) == heap->id || is_wanted(heap, szidx)) {
 		if (cache_push(&heap->cache, szidx, block))
 			cache_overflow(heap, szidx);
 	} else {

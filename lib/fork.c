@@ -50,7 +50,7 @@ static void child(void)
 	lock_forget_held();
 	let_go(true);
 	claim_orphans(slot.heap);
-	arena_list_unmap();
+	arena_list_after_fork_child();
 	thread_after_fork_child();
 	purge_after_fork_child();
 	urcu_bp_after_fork_child();

@@ -257,8 +257,8 @@ void heap_put_block(struct heap *heap, struct block *block, uint32_t word)
 	struct pool_header *pool = pool_of_block(block, word);
 	unsigned szidx = word_szidx(word);
 	size_t nbytes = sizeclass_nbytes(szidx);
-	if (unlikely(!sizeclass_divides(szidx, (size_t)((char *)block - pool_start(pool))))) {
-		report_fault("free of an interior pointer", block, (int)szidx, nbytes, arena_base(block));
+	if (unlikely(!pool_may_own(pool, block))) {
+		report_fault("free of what is no block", block, (int)szidx, nbytes, arena_base(block));
 		return;
 	}
 	switch (pool_push(pool, block)) {

@@ -247,10 +247,11 @@ size_t large_usable(const void *ptr)
 	return record == NULL ? 0 : record->nbytes;
 }
 
-static void set_nbytes(struct record *record, size_t nbytes)
+static void set_extent(struct record *record, char *address, size_t nbytes)
 {
 	lock_take(&large_lock, LOCK_META);
 	add(&live_nbytes, nbytes, record->nbytes);
+	record->address = address;
 	record->nbytes = nbytes;
 	lock_drop(&large_lock, LOCK_META);
 }
@@ -301,9 +302,10 @@ bool large_resize(void *ptr, size_t nbytes)
 		record->nbytes = nbytes;
 	}
 	lock_drop(&large_lock, LOCK_META);
-	if (done || !os_resize(ptr, record->nbytes, nbytes))
+	/* What the kernel adds may be split off and start a block one day: its words must be writable. */
+	if (done || !address_map_cover(ptr, nbytes) || !os_resize(ptr, record->nbytes, nbytes))
 		return done;
-	set_nbytes(record, nbytes);
+	set_extent(record, ptr, nbytes);
 	return true;
 }
 
@@ -316,13 +318,14 @@ void *large_move(void *ptr, size_t nbytes)
 	char *target = address_map_place(nbytes, POOL_SIZE);
 	if (target == NULL)
 		return NULL;
+	/* The old addresses are anybody's once they are unmapped: the word goes first. */
+	address_map_set(ptr, 1, 0);
 	if (!os_move(ptr, record->nbytes, target, nbytes)) {
-		os_unmap(target, nbytes);
+		/* The target is left alone: kernels differ in whether it is still ours. */
+		set_word(record);
 		return NULL;
 	}
-	address_map_set(ptr, 1, 0);
-	record->address = target;
-	set_nbytes(record, nbytes);
+	set_extent(record, target, nbytes);
 	set_word(record);
 	return target;
 }

@@ -54,7 +54,10 @@ void os_refuse_huge_pages(void *address, size_t nbytes);
 /** Grow or shrink a mapping where it is; false if it cannot. */
 bool os_resize(void *address, size_t old_nbytes, size_t new_nbytes);
 
-/** Move a mapping onto target, which is mapped and is replaced. False if the system refuses: nothing has changed. */
+/**
+ * Move a mapping onto target, which is mapped and is replaced. False if the system refuses: the old mapping is as it was, but
+ * an older kernel may have unmapped the target.
+ */
 bool os_move(void *address, size_t old_nbytes, void *target, size_t new_nbytes);
 
 /** A barrier on every running thread of this process (membarrier, private expedited). False where there is none. */

@@ -107,6 +107,12 @@ enum pool_change pool_push(struct pool_header *pool, struct block *block)
 	return was_full ? POOL_NOW_USED : POOL_STAYS;
 }
 
+bool pool_may_own(const struct pool_header *pool, const void *ptr)
+{
+	size_t offset = (size_t)((const char *)ptr - pool_start(pool));
+	return offset < pool->nextoffset && sizeclass_divides(pool->szidx, offset);
+}
+
 bool pool_has_block(const struct pool_header *pool, unsigned index)
 {
 	uint64_t bits = atomic_load_explicit(&pool->free_bits[index / 64], relaxed);

@@ -120,6 +120,9 @@ unsigned pool_take_batch(struct pool_header *pool, unsigned most, struct block *
 /** Put a block back. Its start must be a block start of this pool. */
 enum pool_change pool_push(struct pool_header *pool, struct block *block);
 
+/** Can a block that is out start at this address? Not in the middle of one, behind the last, nor where none was carved. */
+bool pool_may_own(const struct pool_header *pool, const void *ptr);
+
 /** Is the block with this index (sizeclass_block_index) in the pool, that is, not out? */
 bool pool_has_block(const struct pool_header *pool, unsigned index);
 

@@ -22,18 +22,27 @@ static bool is_overdue(struct heap *owner)
 	       (owner->kind != HEAP_ATTACHED || atomic_load_explicit(&owner->inbox_nbytes, relaxed) > INBOX_NBYTES);
 }
 
-/* Where the lock is held, its holder looks again when it lets go. A block that moved on is relieved in turn. */
+static struct heap *take_forwarded(struct heap *heap)
+{
+	struct heap *forwarded = heap->forwarded;
+	heap->forwarded = NULL;
+	return forwarded;
+}
+
+/* Where the lock is held, its holder looks again when it lets go. The heap that a drain forwarded to is relieved in turn. */
 static void relieve(struct heap *owner)
 {
-	while (owner != NULL && is_overdue(owner) && heap_try_lock(owner)) {
-		remote_drain(owner, UINT32_MAX);
-		if (owner->kind == HEAP_PARKED)
-			heap_give_rings(owner);
-		struct heap *next = owner->forwarded;
-		owner->forwarded = NULL;
-		heap_unlock(owner);
-		if (next != NULL)
-			owner = next;
+	while (owner != NULL) {
+		struct heap *next = NULL;
+		while (is_overdue(owner) && heap_try_lock(owner)) {
+			remote_drain(owner, UINT32_MAX);
+			if (owner->kind == HEAP_PARKED)
+				heap_give_rings(owner);
+			struct heap *forwarded = take_forwarded(owner);
+			next = forwarded != NULL ? forwarded : next;
+			heap_unlock(owner);
+		}
+		owner = next;
 	}
 }
 
@@ -46,9 +55,11 @@ void remote_push(uint32_t owner_id, struct block *head, struct block *tail, size
 
 void remote_unlock(struct heap *heap)
 {
+	struct heap *forwarded = take_forwarded(heap);
 	heap_unlock(heap);
-	if (unlikely(is_overdue(heap)))
-		relieve(heap);
+	relieve(heap);
+	if (unlikely(forwarded != NULL))
+		relieve(forwarded);
 }
 
 unsigned remote_drain(struct heap *heap, unsigned most)

@@ -76,8 +76,9 @@ _Static_assert(QUARRY_ARENA_BITS >= 18 && QUARRY_ARENA_BITS <= 30, "arena: 256 K
 _Static_assert(ARENA_UNITS >= 64 && ARENA_UNITS % 64 == 0, "an arena has whole bitmap words of pools");
 _Static_assert(SMALL_REQUEST_THRESHOLD % ALIGNMENT == 0, "the threshold is a size class");
 _Static_assert(SMALL_REQUEST_THRESHOLD <= POOL_MAX_UNITS * POOL_SIZE / 4, "a pool holds at least four blocks");
-_Static_assert((SMALL_REQUEST_THRESHOLD & (SMALL_REQUEST_THRESHOLD - 1)) == 0 && SMALL_REQUEST_THRESHOLD >= 256,
-               "the threshold is a power of two, 256 or more");
+_Static_assert((SMALL_REQUEST_THRESHOLD & (SMALL_REQUEST_THRESHOLD - 1)) == 0 && SMALL_REQUEST_THRESHOLD >= 256 &&
+                       SMALL_REQUEST_THRESHOLD <= 65536,
+               "the threshold is a power of two, 256 to 65536");
 _Static_assert(LARGE_REQUEST_THRESHOLD > SMALL_REQUEST_THRESHOLD, "spans lie between small and large");
 
 #endif

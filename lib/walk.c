@@ -13,6 +13,7 @@
 #include "node.h"
 #include "os.h"
 #include "quarry/quarry.h"
+#include "remote.h"
 #include "span.h"
 #include "thread.h"
 
@@ -30,20 +31,22 @@ static int report(struct walk *walk, void *address, size_t nbytes, const void *a
 	return walk->callback(&block, walk->arg);
 }
 
+/* Notes first, then empties the inboxes once more: a thread that settles before its note has flushed what was in doubt,
+ * maybe to another heap's inbox; one that settles later is noted. */
 static bool note_doubtful(struct walk *walk)
 {
 	unsigned nheaps = heap_count();
-	walk->doubtful_nbytes = round_up((nheaps + 1) * sizeof(*walk->doubtful), os_page_size());
+	walk->doubtful_nbytes = round_up((2 * nheaps + 2) * sizeof(*walk->doubtful), os_page_size());
 	walk->doubtful = os_map(NULL, walk->doubtful_nbytes);
 	if (walk->doubtful == NULL)
 		return false;
 	for (unsigned id = 1; id <= nheaps; id++) {
 		struct heap *heap = heap_by_id(id);
 		heap_lock(heap);
-		if (heap->taken && heap->seen_head != NULL)
-			walk->doubtful[walk->ndoubtful++] = heap->seen_head;
-		heap_unlock(heap);
+		walk->ndoubtful += claim_doubtful(heap, &walk->doubtful[walk->ndoubtful]);
+		remote_unlock(heap);
 	}
+	claim_empty_inboxes();
 	return true;
 }
 
@@ -60,7 +63,7 @@ static bool read_pool(const struct walk *walk, char *start, uint32_t word, uint6
 		if (!pool_has_block(pool, index))
 			live[index / 64] |= bit;
 	}
-	heap_unlock(owner);
+	remote_unlock(owner);
 	if (!owned)
 		return false;
 	size_t nbytes = sizeclass_nbytes(word_szidx(word)), length = size_classes[word_szidx(word)].capacity * nbytes;
