@@ -34,7 +34,11 @@ static const struct mixture {
 	const char *name;
 	unsigned bits;	/* sizes below 2^bits; 0: all of the mean */
 	size_t mean;
-} mixtures[] = { { "100-byte blocks", 0, 100 }, { "blocks below 2 KiB", 11, 280 }, { "blocks below 4 MiB", 22, 286000 } };
+} mixtures[] = {
+	{ "100-byte blocks", 0, 100 },
+	{ "blocks below 2 KiB", 11, 280 },
+	{ "blocks below 4 MiB", 22, 286000 },
+};
 
 static const struct scenario *scenario;
 static const struct mixture *mixture;

@@ -81,8 +81,10 @@ static int misuse(void)
 
 int main(int argc, char **argv)
 {
-	static const char *const good[] = { NULL, "", "on_error:abort", "decay_ms:250,numa:off", "purge:inline,purge:off",
-					    ",purge:thread,,", "huge_pages:inherit,cache_kib:64", "stats:none" };
+	static const char *const good[] = {
+		NULL, "", "on_error:abort", "decay_ms:250,numa:off", "purge:inline,purge:off", ",purge:thread,,",
+		"huge_pages:inherit,cache_kib:64", "stats:none",
+	};
 	test_start(60);
 	if (argc == 2)
 		return strcmp(argv[1], "misuse") == 0 ? misuse() : allocate();

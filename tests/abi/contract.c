@@ -159,7 +159,7 @@ static void realloc_keeps_bytes(void)
 	pattern_fill(block, nbytes, 1);
 	for (int round = 0; round < 3000; round++) {
 		size_t wanted = rng_size(&rng, round % 50 == 0 ? 25 : 18);
-		uintptr_t from = (uintptr_t)block;
+		volatile uintptr_t from = (uintptr_t)block;
 		block = realloc(block, wanted);
 		CHECK(block != NULL && (uintptr_t)block % 16 == 0 && malloc_usable_size(block) >= wanted);
 		CHECK(pattern_kept(block, wanted < nbytes ? wanted : nbytes, from, nbytes, 1));
@@ -185,7 +185,8 @@ static void aligned_requests(void)
 			for (size_t j = 0; j < COUNT(blocks); j++) {
 				void **slot = &blocks[j];
 				if (j % 4 < 2)
-					*slot = j % 4 == 0 ? memalign(alignment, sizes[i]) : aligned_alloc(alignment, sizes[i]);
+					*slot = j % 4 == 0 ? memalign(alignment, sizes[i])
+							   : aligned_alloc(alignment, sizes[i]);
 				else if (alignment < sizeof(void *))
 					*slot = malloc(sizes[i]);
 				else
@@ -269,8 +270,8 @@ static void usable_sizes(void)
 			blocks[i] = malloc(nbytes);
 			usable[i] = malloc_usable_size(blocks[i]);
 			CHECK(blocks[i] != NULL && (uintptr_t)blocks[i] % 16 == 0 && usable[i] >= nbytes);
-			CHECKF(!on_quarry() || nbytes <= 128 || usable[i] - nbytes <= usable[i] / 8, "  %zu bytes take %zu", nbytes,
-			       usable[i]);
+			CHECKF(!on_quarry() || nbytes <= 128 || usable[i] - nbytes <= usable[i] / 8,
+			       "  %zu bytes take %zu", nbytes, usable[i]);
 			pattern_fill(blocks[i], usable[i], i);
 		}
 		for (size_t i = 0; i < COUNT(blocks); i++) {

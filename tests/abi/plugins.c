@@ -127,8 +127,8 @@ static int find_static_tls(struct dl_phdr_info *info, size_t size, void *unused)
 		return 0;
 	for (int i = 0; i < info->dlpi_phnum; i++)
 		if (info->dlpi_phdr[i].p_type == PT_TLS)
-			CHECKF(info->dlpi_phdr[i].p_memsz <= STATIC_TLS_MOST, "  %s has %zu bytes of TLS", info->dlpi_name,
-			       (size_t)info->dlpi_phdr[i].p_memsz);
+			CHECKF(info->dlpi_phdr[i].p_memsz <= STATIC_TLS_MOST, "  %s has %zu bytes of TLS",
+			       info->dlpi_name, (size_t)info->dlpi_phdr[i].p_memsz);
 	return 0;
 }
 

@@ -62,7 +62,8 @@ int main(void)
 		CHECK(pthread_create(&thread, &attributes, use_all_calls, (void *)i) == 0);
 		CHECK(pthread_join(thread, NULL) == 0);
 		/* The program's own stack, with forbidden memory on both sides. */
-		CHECK(mprotect(stack, 16 * KIB, PROT_NONE) == 0 && mprotect(stack + 32 * KIB, 16 * KIB, PROT_NONE) == 0);
+		CHECK(mprotect(stack, 16 * KIB, PROT_NONE) == 0);
+		CHECK(mprotect(stack + 32 * KIB, 16 * KIB, PROT_NONE) == 0);
 		CHECK(pthread_attr_setstack(&attributes, stack + 16 * KIB, 16 * KIB) == 0);
 		CHECK(pthread_create(&thread, &attributes, use_all_calls, (void *)i) == 0);
 		CHECK(pthread_join(thread, NULL) == 0);

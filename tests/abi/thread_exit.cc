@@ -86,7 +86,7 @@ static void *live_and_die(void *arg)
 		*state = armed{ hold(&rng), i, 0 };
 		CHECK(pthread_setspecific(keys[i], state) == 0);
 	}
-	/* A text for an unknown number is allocated, and freed by libc when the thread has gone through all of the above. */
+	/* The text for an unknown number is allocated, and freed by libc after all destructors. */
 	CHECK(strerror(12345 + (int)(uintptr_t)arg) != nullptr);
 	drop(hold(&rng));
 	if ((uintptr_t)arg % 2 != 0)

@@ -124,8 +124,8 @@ static inline int misuse_fails(const struct misuse *misuse, size_t number, const
 	int status = misuse_process(number, state, "on_error:abort", said, sizeof said);
 
 	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGABRT || !message_is_right(misuse, said)) {
-		say("%s, %zu bytes, %s: status 0x%x, expected SIGABRT and a full message; it said:\n%.300s", misuse->name,
-		    misuse->nbytes, state, status, said);
+		say("%s, %zu bytes, %s: status 0x%x, expected SIGABRT and a full message; it said:\n%.300s",
+		    misuse->name, misuse->nbytes, state, status, said);
 		return 1;
 	}
 	status = misuse_process(number, state, "on_error:report", said, sizeof said);

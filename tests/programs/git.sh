@@ -3,7 +3,7 @@
 # git under preload: import of a history, gc with a threaded delta search, clone, repack and fsck; the history reads the
 # same without preload.
 set -euo pipefail
-# shellcheck source=common.sh
+# shellcheck source=tests/programs/common.sh
 . "$(dirname "$0")/common.sh"
 
 need git git
@@ -52,7 +52,8 @@ git -C "$work/tested" fsck --full --strict --no-progress || fail "fsck without p
 expect_same "the packed history" "$history" "$(digest "$work/tested")"
 
 preloaded git clone -q --no-local "$work/tested" "$work/clone"
-expect_same "the cloned history" "$history" "$(preloaded git -C "$work/clone" log --format='%H %T %s' --stat main | sha256sum)"
+cloned=$(preloaded git -C "$work/clone" log --format='%H %T %s' --stat main | sha256sum)
+expect_same "the cloned history" "$history" "$cloned"
 preloaded git -C "$work/clone" diff --stat HEAD~300 HEAD >"$work/diff.tested"
 git -C "$work/plain" diff --stat main~300 main >"$work/diff.plain"
 cmp "$work/diff.plain" "$work/diff.tested" || fail "a diff differs"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # g++ under preload: compiler, assembler and linker make the same object and a program that runs.
 set -euo pipefail
-# shellcheck source=common.sh
+# shellcheck source=tests/programs/common.sh
 . "$(dirname "$0")/common.sh"
 
 need g++ g++
@@ -43,7 +43,8 @@ int main()
 	for (int i = 0; i < 2000; i++) {
 		std::string text = "word" + std::to_string(i);
 		if (std::regex_match(text, match, word))
-			table[match[1].str() + std::to_string(i % 50)] = std::vector<std::string>(i % 7, match[2].str());
+			table[match[1].str() + std::to_string(i % 50)] =
+				std::vector<std::string>(i % 7, match[2].str());
 	}
 	typename chain<11>::type deep;
 	std::vector<std::unique_ptr<std::function<int(int)>>> functions;

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # memcached with four worker threads under preload: eight clients that verify each answer.
 set -euo pipefail
-# shellcheck source=common.sh
+# shellcheck source=tests/programs/common.sh
 . "$(dirname "$0")/common.sh"
 
 need memcached memcached

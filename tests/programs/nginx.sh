@@ -3,7 +3,7 @@
 # nginx under preload, two worker processes with thread pools: files of all sizes, plain, compressed and in ranges, are
 # fetched by several clients at once and compared; a reload in between replaces the workers.
 set -euo pipefail
-# shellcheck source=common.sh
+# shellcheck source=tests/programs/common.sh
 . "$(dirname "$0")/common.sh"
 
 PATH=$PATH:/usr/sbin:/sbin
@@ -11,6 +11,7 @@ need nginx nginx
 need curl curl
 
 port=$(free_port)
+url=http://127.0.0.1:$port
 user=""
 if [ "$(id -u)" = 0 ]; then
 	user="user root;"
@@ -63,8 +64,8 @@ fetch_all() {
 			list=()
 			for i in {1..60}; do
 				if [ $((i % 6)) = "$client" ]; then
-					list+=(-o "$work/fetched/$label.$i" "http://127.0.0.1:$port/$i.txt")
-					list+=(-o "$work/fetched/$label.through.$i" "http://127.0.0.1:$port/through/$i.txt")
+					list+=(-o "$work/fetched/$label.$i" "$url/$i.txt")
+					list+=(-o "$work/fetched/$label.through.$i" "$url/through/$i.txt")
 				fi
 			done
 			curl -sS --fail --max-time 60 "$@" "${list[@]}"

@@ -2,17 +2,22 @@
 # SPDX-License-Identifier: MIT
 # CPython under preload with PYTHONMALLOC=malloc, so that each object is a malloc: a part of its own test suite.
 set -euo pipefail
-# shellcheck source=common.sh
+# shellcheck source=tests/programs/common.sh
 . "$(dirname "$0")/common.sh"
 
 python=/usr/bin/python3.11
 need "$python" python3.11
-"$python" -c 'import test.test_dict' 2>/dev/null || skip "CPython's tests are missing; Debian package: libpython3.11-testsuite"
+"$python" -c 'import test.test_dict' 2>/dev/null ||
+	skip "CPython's tests are missing; Debian package: libpython3.11-testsuite"
 
 export PYTHONMALLOC=malloc PYTHONDONTWRITEBYTECODE=1
 cd "$work"
-# shellcheck disable=SC2016
-preloaded "$python" -c 'import os, sys; sys.exit(os.path.realpath(os.environ["LD_PRELOAD"]) not in open("/proc/self/maps").read())' ||
+cat >maps.py <<'PY'
+import os, sys
+
+sys.exit(os.path.realpath(os.environ["LD_PRELOAD"]) not in open("/proc/self/maps").read())
+PY
+preloaded "$python" maps.py ||
 	fail "python runs without $QUARRY_PRELOAD"
 
 # Containers, text, numbers, regular expressions, compression, threads, processes, garbage collection and extensions.

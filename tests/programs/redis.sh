@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# redis-server under preload: load, a save forked under load, reload, deletion; the data keep their digest throughout, and
-# a server without preload reads the same from the file.
+# redis-server under preload: load, a save forked under load, reload, deletion; the data keep their digest throughout,
+# and a server without preload reads the same from the file.
 set -euo pipefail
-# shellcheck source=common.sh
+# shellcheck source=tests/programs/common.sh
 . "$(dirname "$0")/common.sh"
 
 need redis-server redis-server

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# sqlite3 under preload: a database is built, indexed, changed, vacuumed and queried; answers, dump and integrity are those
-# of a run without preload.
+# sqlite3 under preload: a database is built, indexed, changed, vacuumed and queried; answers, dump and integrity are
+# those of a run without preload.
 set -euo pipefail
-# shellcheck source=common.sh
+# shellcheck source=tests/programs/common.sh
 . "$(dirname "$0")/common.sh"
 
 need sqlite3 sqlite3
@@ -26,7 +26,8 @@ SELECT day, count(*), sum(amount), round(avg(price), 6) FROM sale JOIN item ON i
 	GROUP BY day ORDER BY sum(amount) DESC, day LIMIT 20;
 SELECT substr(name, 1, 7), count(*), group_concat(DISTINCT amount) FROM item JOIN sale ON sale.item = item.id
 	WHERE amount < 9 GROUP BY 1 ORDER BY 1 LIMIT 30;
-SELECT id, name, rank() OVER (PARTITION BY id % 10 ORDER BY price DESC, id) AS place FROM item ORDER BY place, id LIMIT 30;
+SELECT id, name, rank() OVER (PARTITION BY id % 10 ORDER BY price DESC, id) AS place FROM item
+	ORDER BY place, id LIMIT 30;
 SELECT count(*) FROM sale a JOIN sale b ON a.item = b.item AND a.day < b.day WHERE a.item % 10 = 0;
 SELECT length(group_concat(note, ',')) FROM sale;
 UPDATE item SET body = zeroblob(length(body) * 3 % 5000), name = upper(name) WHERE id % 3 = 0;

@@ -200,7 +200,8 @@ int main(void)
 	dead_usable = quarry_good_size(DEAD_SIZE);
 	if (quarry_walk(count_blocks, &before) == -1 && errno == ENOTSUP)
 		SKIP("this kernel has no membarrier to walk with");
-	CHECK(pthread_barrier_init(&made, NULL, MAKERS + 1) == 0 && pthread_barrier_init(&may_churn, NULL, MAKERS) == 0);
+	CHECK(pthread_barrier_init(&made, NULL, MAKERS + 1) == 0);
+	CHECK(pthread_barrier_init(&may_churn, NULL, MAKERS) == 0);
 	for (uintptr_t i = 0; i < MAKERS; i++)
 		CHECK(pthread_create(&threads[i], NULL, make, (void *)i) == 0);
 	pthread_barrier_wait(&made);

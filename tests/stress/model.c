@@ -123,7 +123,8 @@ static void fail(struct piece *piece)
 	errno = 0;
 	CHECK(quarry_reallocarray(piece->block, most / 4, 5) == NULL && errno == ENOMEM);
 	errno = 77;
-	CHECK(quarry_posix_memalign(&untouched, 3, 10) == EINVAL && quarry_posix_memalign(&untouched, 64, huge) == ENOMEM);
+	CHECK(quarry_posix_memalign(&untouched, 3, 10) == EINVAL);
+	CHECK(quarry_posix_memalign(&untouched, 64, huge) == ENOMEM);
 	CHECK(errno == 77 && untouched == piece->block);
 	CHECK(quarry_resize_in_place(piece->block, huge) == 0 && quarry_good_size(huge) == 0);
 	piece_verify(piece);
@@ -189,8 +190,8 @@ static void check_stats(uint64_t live_before, uint64_t tolerance)
 	struct quarry_stats stats = { .version = 0 }, first = { .version = 0 };
 
 	CHECK(quarry_stats_get(&stats, sizeof stats) == 0 && stats.version == QUARRY_STATS_VERSION && stats.nodes >= 1);
-	CHECKF(stats.live <= live_before + tolerance && live_before <= stats.live + tolerance, "  live %llu bytes, before %llu", (unsigned long long)stats.live,
-	       (unsigned long long)live_before);
+	CHECKF(stats.live <= live_before + tolerance && live_before <= stats.live + tolerance,
+	       "  live %llu bytes, before %llu", (unsigned long long)stats.live, (unsigned long long)live_before);
 	uint64_t sum = stats.live + stats.cached + stats.free_dirty + stats.free_clean + stats.metadata;
 	CHECKF(stats.mapped == sum, "  mapped %llu bytes, the parts are %llu", (unsigned long long)stats.mapped,
 	       (unsigned long long)sum);

@@ -37,7 +37,8 @@ static inline struct piece piece_make(uint64_t *rng, size_t nbytes, uint64_t tag
 	switch (rng_below(rng, 10)) {
 	case 0:
 		piece.block = quarry_calloc(1, nbytes);
-		CHECKF(piece.block == NULL || is_zero(piece.block, nbytes), "  calloc of %zu bytes is not zero", nbytes);
+		CHECKF(piece.block == NULL || is_zero(piece.block, nbytes), "  calloc of %zu bytes is not zero",
+		       nbytes);
 		break;
 	case 1:
 		piece.alignment = (size_t)1 << rng_below(rng, 15);
@@ -58,7 +59,8 @@ static inline struct piece piece_make(uint64_t *rng, size_t nbytes, uint64_t tag
 		piece.block = quarry_malloc(nbytes);
 	}
 	CHECKF(piece.block != NULL, "  no memory for %zu bytes", nbytes);
-	CHECKF((uintptr_t)piece.block % piece.alignment == 0, "  %p is not aligned to %zu", piece.block, piece.alignment);
+	CHECKF((uintptr_t)piece.block % piece.alignment == 0, "  %p is not aligned to %zu", piece.block,
+	       piece.alignment);
 	CHECK(quarry_usable_size(piece.block) >= nbytes);
 	pattern_fill(piece.block, nbytes, tag);
 	return piece;
