@@ -176,12 +176,6 @@ void entry_free_twice(void *ptr, uint32_t word)
 	entry_report_misuse("double free", ptr, word);
 }
 
-static bool is_interior(const void *ptr, uint32_t word)
-{
-	size_t offset = (size_t)((const char *)ptr - entry_pool_start(ptr, word));
-	return !sizeclass_divides(word_szidx(word), offset);
-}
-
 /* Debug builds look at every free: is the block in the thread's list, or in its pool? */
 static bool is_free_already(struct heap *heap, struct block *block, uint32_t word)
 {
@@ -281,7 +275,7 @@ static void free_locked(struct heap *heap, struct block *block, uint32_t word)
 static void free_small(struct block *block, uint32_t word)
 {
 	struct heap *heap = thread_heap();
-	if (unlikely(is_interior(block, word))) {
+	if (unlikely(entry_is_interior(block, word))) {
 		entry_report_misuse("free of an interior pointer", block, word);
 		return;
 	}

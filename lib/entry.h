@@ -34,6 +34,12 @@ static inline char *entry_pool_start(const void *ptr, uint32_t word)
 	return (char *)(unit - word_phase(word) * POOL_SIZE);
 }
 
+/** Is ptr, in a pool, anything but a multiple of the block size behind its start? */
+static inline bool entry_is_interior(const void *ptr, uint32_t word)
+{
+	return !sizeclass_divides(word_szidx(word), (size_t)((const char *)ptr - entry_pool_start(ptr, word)));
+}
+
 static force_inline void *entry_malloc(size_t nbytes)
 {
 	if (unlikely(nbytes - 1 >= TABLE_LIMIT)) /* 0 as well */

@@ -5,6 +5,7 @@
 #include "large.h"
 
 #include <errno.h>
+#include <sys/single_threaded.h>
 
 #include "arena_list.h"
 #include "lock.h"
@@ -309,6 +310,15 @@ bool large_resize(void *ptr, size_t nbytes)
 	return true;
 }
 
+/* The target of a move that failed. Where the kernel lacked memory, an older one has unmapped it, and another thread may have
+ * mapped there since: then rather lose addresses than another's pages. */
+static void give_up(char *target, size_t nbytes)
+{
+	bool ours = errno != ENOMEM && errno != EFAULT && errno != EAGAIN;
+	if (ours || __libc_single_threaded || os_map_exactly(target, nbytes) != NULL)
+		os_unmap(target, nbytes);
+}
+
 void *large_move(void *ptr, size_t nbytes)
 {
 	struct record *record = record_at(ptr);
@@ -318,10 +328,12 @@ void *large_move(void *ptr, size_t nbytes)
 	char *target = address_map_place(nbytes, POOL_SIZE);
 	if (target == NULL)
 		return NULL;
+	int saved_errno = errno;
 	/* The old addresses are anybody's once they are unmapped: the word goes first. */
 	address_map_set(ptr, 1, 0);
 	if (!os_move(ptr, record->nbytes, target, nbytes)) {
-		/* The target is left alone: kernels differ in whether it is still ours. */
+		give_up(target, nbytes);
+		errno = saved_errno;
 		set_word(record);
 		return NULL;
 	}

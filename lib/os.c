@@ -145,10 +145,7 @@ bool os_resize(void *address, size_t old_nbytes, size_t new_nbytes)
 
 bool os_move(void *address, size_t old_nbytes, void *target, size_t new_nbytes)
 {
-	int saved_errno = errno;
-	void *got = mremap(address, old_nbytes, new_nbytes, MREMAP_MAYMOVE | MREMAP_FIXED, target);
-	errno = saved_errno;
-	return got != MAP_FAILED;
+	return mremap(address, old_nbytes, new_nbytes, MREMAP_MAYMOVE | MREMAP_FIXED, target) != MAP_FAILED;
 }
 
 enum { BARRIER_UNKNOWN, BARRIER_READY, BARRIER_REFUSED };

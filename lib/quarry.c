@@ -112,12 +112,13 @@ void *quarry_pvalloc(size_t nbytes)
 
 /* --- public: sizes ------------------------------------------------------------------------------------------------------ */
 
+/* 0 where no block starts at ptr. */
 static size_t usable_by_word(const void *ptr, uint32_t word)
 {
 	if (likely(word_is_pool(word)))
-		return sizeclass_nbytes(word_szidx(word));
+		return entry_is_interior(ptr, word) ? 0 : sizeclass_nbytes(word_szidx(word));
 	if (word == WORD_SPAN)
-		return span_usable(ptr);
+		return (uintptr_t)ptr % POOL_SIZE == 0 ? span_usable(ptr) : 0;
 	return large_usable(ptr);
 }
 
@@ -128,7 +129,7 @@ size_t quarry_usable_size(const void *ptr)
 	uint32_t word = address_map_word(ptr);
 	size_t nbytes = usable_by_word(ptr, word);
 	if (unlikely(nbytes == 0))
-		entry_report_misuse("size of a foreign pointer", ptr, word);
+		entry_report_misuse("size of no block", ptr, word);
 	return nbytes;
 }
 
@@ -167,7 +168,7 @@ size_t quarry_resize_in_place(void *ptr, size_t nbytes)
 		return 0;
 	uint32_t word = address_map_word(ptr);
 	if (usable_by_word(ptr, word) == 0) {
-		entry_report_misuse("resize of a foreign pointer", ptr, word);
+		entry_report_misuse("resize of no block", ptr, word);
 		return 0;
 	}
 	return resize_by_word(ptr, word, nbytes);
@@ -186,7 +187,7 @@ void *quarry_realloc(void *ptr, size_t nbytes)
 	uint32_t word = address_map_word(ptr);
 	size_t usable = usable_by_word(ptr, word);
 	if (unlikely(usable == 0)) {
-		entry_report_misuse("realloc of a foreign pointer", ptr, word);
+		entry_report_misuse(word == 0 ? "realloc of a foreign pointer" : "realloc of an interior pointer", ptr, word);
 		return out_of_memory();
 	}
 	if (nbytes == 0) {

@@ -18,8 +18,8 @@ static size_t units_of(size_t nbytes)
 
 size_t span_good_size(size_t nbytes)
 {
-	size_t rounded = round_up(nbytes, os_page_size()), whole = units_of(nbytes) << QUARRY_POOL_BITS;
-	return rounded < whole ? rounded : whole;
+	size_t page = os_page_size(), eighth = (size_t)1 << (63 - __builtin_clzl(nbytes | ALIGNMENT << 4)) >> 3;
+	return round_up(nbytes, eighth < page ? eighth : page);
 }
 
 static void count_live(size_t added, size_t removed)

@@ -3,8 +3,8 @@
  * Span: a run of whole units of one arena as one block, for requests above SMALL_REQUEST_THRESHOLD.
  *
  * Invariants: the word of its first unit is WORD_SPAN, those of later ones WORD_SPAN_REST; its header (in the place of
- * its first unit's pool header) holds the bytes in use, whole pages: the pages behind them are never touched, so that a
- * span wastes less than a page. Locking: the node's lock, inside arena_list. A live span is its holder's alone.
+ * its first unit's pool header) holds its usable bytes: the request, rounded up by less than a page and less than an
+ * eighth. The pages behind them are never touched. Locking: the node's lock, inside arena_list. A live span is its holder's alone.
  */
 #ifndef QUARRY_SPAN_H
 #define QUARRY_SPAN_H

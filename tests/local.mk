@@ -39,7 +39,6 @@ ABI_TESTS = \
 	tests/abi/plugins \
 	tests/abi/producer \
 	tests/abi/refused_calls \
-	tests/abi/resolver \
 	tests/abi/signals \
 	tests/abi/small_stacks \
 	tests/abi/thread_churn \
