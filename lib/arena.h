@@ -36,7 +36,7 @@ struct arena_object {
 };
 
 /* Bytes of one pool header in the head, its free bits included: whole cache lines. */
-#define POOL_HEADER_NBYTES ((40 + POOL_MAX_BLOCKS / 8 + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE)
+#define POOL_HEADER_NBYTES ((40 + (1 + QUARRY_DEBUG) * POOL_MAX_BLOCKS / 8 + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE)
 #define ARENA_HEAD_NBYTES (ARENA_UNITS * POOL_HEADER_NBYTES)
 #define ARENA_HEAD_UNITS ((ARENA_HEAD_NBYTES + POOL_SIZE - 1) / POOL_SIZE)
 

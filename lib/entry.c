@@ -135,6 +135,17 @@ void *entry_malloc_big(size_t nbytes, size_t alignment, bool *zeroed)
 	}
 }
 
+/* Debug builds keep a bit per block: it was freed, and not handed out since. Returns what the bit was. */
+static bool mark_freed(void *ptr, uint32_t word, bool freed)
+{
+	char *start = entry_pool_start(ptr, word);
+	unsigned index = sizeclass_block_index(word_szidx(word), (size_t)((char *)ptr - start));
+	_Atomic uint64_t *bits = &pool_header_at(start)->freed_bits[index / 64];
+	uint64_t bit = (uint64_t)1 << index % 64;
+	uint64_t before = freed ? atomic_fetch_or(bits, bit) : atomic_fetch_and(bits, ~bit);
+	return before & bit;
+}
+
 /* --- slow entries ----------------------------------------------------------------------------------------------------- */
 
 void *entry_malloc_slow(size_t nbytes)
@@ -147,7 +158,11 @@ void *entry_malloc_medium(size_t nbytes)
 	if (likely(nbytes <= sizeclass_limit)) {
 		unsigned szidx = sizeclass_of(nbytes);
 		struct block *block = cache_take(szidx);
-		return block != NULL ? block : allocate_small(szidx);
+		if (unlikely(block == NULL))
+			block = allocate_small(szidx);
+		if (QUARRY_DEBUG && block != NULL)
+			mark_freed(block, address_map_word(block), false);
+		return block;
 	}
 	bool zeroed;
 	return entry_malloc_big(nbytes, ALIGNMENT, &zeroed);
@@ -174,20 +189,6 @@ void entry_report_misuse(const char *what, const void *ptr, uint32_t word)
 void entry_free_twice(void *ptr, uint32_t word)
 {
 	entry_report_misuse("double free", ptr, word);
-}
-
-/* Debug builds look at every free: is the block in the thread's list, or in its pool? */
-static bool is_free_already(struct heap *heap, struct block *block, uint32_t word)
-{
-	unsigned szidx = word_szidx(word);
-	bool found = false;
-	heap_lock(heap);
-	claim_settle(heap);
-	for (struct block *cached = heap->cache.head[szidx]; cached != NULL && !found; cached = cached->next)
-		found = cached == block;
-	remote_unlock(heap);
-	const char *start = entry_pool_start(block, word);
-	return found || pool_has_block(pool_header_at(start), sizeclass_block_index(szidx, (size_t)((char *)block - start)));
 }
 
 /* Is a block of another heap worth keeping? While this thread allocates the class and has little of it. */
@@ -279,7 +280,7 @@ static void free_small(struct block *block, uint32_t word)
 		entry_report_misuse("free of an interior pointer", block, word);
 		return;
 	}
-	if (QUARRY_DEBUG && heap != NULL && is_free_already(heap, block, word)) {
+	if (QUARRY_DEBUG && mark_freed(block, word, true)) {
 		entry_report_misuse("double free", block, word);
 		return;
 	}

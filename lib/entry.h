@@ -42,7 +42,7 @@ static inline bool entry_is_interior(const void *ptr, uint32_t word)
 
 static force_inline void *entry_malloc(size_t nbytes)
 {
-	if (unlikely(nbytes - 1 >= TABLE_LIMIT)) /* 0 as well */
+	if (unlikely(nbytes - 1 >= TABLE_LIMIT) || QUARRY_DEBUG) /* 0 as well */
 		return entry_malloc_medium(nbytes);
 	struct block *block = cache_take(sizeclass_of_tabled(nbytes));
 	if (unlikely(block == NULL))

@@ -382,8 +382,10 @@ size_t large_purge(uint8_t age, size_t nbytes)
 
 static bool describe(const struct record *record, struct large_block *block)
 {
+	if (record->state != LIVE) /* then its fields are of whoever has it in hand */
+		return false;
 	*block = (struct large_block){record->address, record->nbytes, record->node};
-	return record->state == LIVE;
+	return true;
 }
 
 bool large_next(uint32_t *number, struct large_block *block)

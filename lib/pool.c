@@ -26,8 +26,11 @@ struct pool_header *pool_init(char *start, unsigned szidx, bool zeroed)
 	pool->szidx = (uint8_t)szidx;
 	pool->units = (uint8_t)class->units;
 	pool->zeroed = zeroed;
-	for (unsigned word = 0; word * 64 < class->capacity; word++)
+	for (unsigned word = 0; word * 64 < class->capacity; word++) {
 		atomic_store_explicit(&pool->free_bits[word], 0, relaxed);
+		if (QUARRY_DEBUG)
+			atomic_store_explicit(&pool->freed_bits[word], 0, relaxed);
+	}
 	return pool;
 }
 

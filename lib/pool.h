@@ -35,16 +35,17 @@ struct pool_header {
 	struct pool_link link;
 	union {
 		struct block *freeblock;
-		size_t nbytes;  /* spans: bytes in use */
+		_Atomic size_t nbytes;  /* spans: usable bytes; relaxed, a walk reads it while its holder writes */
 	};
 	uint32_t nextoffset;    /* bytes from the pool's start to the first virgin block */
 	uint32_t maxnextoffset; /* its largest value that still names a block */
 	uint16_t count;
 	uint16_t capacity;
 	uint8_t szidx;
-	uint8_t units;  /* spans: 0 */
+	uint8_t units;
 	uint8_t zeroed; /* virgin blocks read as zero */
 	_Atomic uint64_t free_bits[POOL_MAX_BLOCKS / 64];
+	_Atomic uint64_t freed_bits[QUARRY_DEBUG ? POOL_MAX_BLOCKS / 64 : 0]; /* debug: freed by the program (entry.c) */
 };
 
 _Static_assert(sizeof(struct pool_header) <= POOL_HEADER_NBYTES, "the head has room for a header per unit");

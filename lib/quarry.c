@@ -224,7 +224,7 @@ void *quarry_reallocarray(void *ptr, size_t count, size_t size)
 
 int quarry_trim(size_t keep)
 {
-	return purge_all(keep, false);
+	return purge_all(keep, true);
 }
 
 const char *quarry_version(void)

@@ -27,14 +27,22 @@ static void count_live(size_t added, size_t removed)
 	atomic_fetch_add_explicit(&live_nbytes, added - removed, memory_order_relaxed);
 }
 
+static size_t get_nbytes(const void *start)
+{
+	return atomic_load_explicit(&pool_header_at(start)->nbytes, memory_order_relaxed);
+}
+
+static void set_nbytes(void *start, size_t nbytes)
+{
+	atomic_store_explicit(&pool_header_at(start)->nbytes, nbytes, memory_order_relaxed);
+}
+
 static void *make(struct arena_run run, size_t nbytes)
 {
-	struct pool_header *header = pool_header_at(run.address);
-	header->units = 0;
-	header->nbytes = span_good_size(nbytes);
+	set_nbytes(run.address, span_good_size(nbytes));
 	address_map_set(run.address, 1, WORD_SPAN);
 	address_map_set(run.address + POOL_SIZE, run.nunits - 1, WORD_SPAN_REST);
-	count_live(header->nbytes, 0);
+	count_live(span_good_size(nbytes), 0);
 	return run.address;
 }
 
@@ -50,7 +58,7 @@ void *span_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed)
 
 size_t span_usable(const void *ptr)
 {
-	return pool_header_at(ptr)->nbytes;
+	return get_nbytes(ptr);
 }
 
 void span_free(void *ptr)
@@ -62,8 +70,7 @@ void span_free(void *ptr)
 
 bool span_resize(void *ptr, size_t nbytes)
 {
-	struct pool_header *header = pool_header_at(ptr);
-	size_t have = units_of(header->nbytes), want = units_of(nbytes);
+	size_t old = get_nbytes(ptr), have = units_of(old), want = units_of(nbytes);
 	char *start = ptr;
 	if (want > have) {
 		bool clean;
@@ -73,8 +80,8 @@ bool span_resize(void *ptr, size_t nbytes)
 	} else if (want < have) {
 		arena_list_put(start + (want << QUARRY_POOL_BITS), have - want, false);
 	}
-	count_live(span_good_size(nbytes), header->nbytes);
-	header->nbytes = span_good_size(nbytes);
+	count_live(span_good_size(nbytes), old);
+	set_nbytes(ptr, span_good_size(nbytes));
 	return true;
 }
 
