@@ -191,17 +191,24 @@ void arena_put(struct arena_object *arena, const char *address, size_t nunits, b
 		arena->longest = (uint32_t)run;
 }
 
+static bool is_old(const struct arena_object *arena, size_t unit, uint8_t tick, uint8_t age)
+{
+	bool dirty = arena->free[unit / 64] & arena->dirty[unit / 64] & (uint64_t)1 << unit % 64;
+	return dirty && (uint8_t)(tick - arena->stamp[unit]) >= age;
+}
+
 struct arena_run arena_take_old(struct arena_object *arena, uint8_t tick, uint8_t age, size_t nunits)
 {
-	for (size_t unit = 0;; unit++) {
-		unit = next_bit(arena->free, arena->dirty, unit, true);
-		if (unit >= ARENA_UNITS)
-			return (struct arena_run){NULL, 0, false};
-		size_t end = unit;
-		while (end < ARENA_UNITS && end - unit < nunits && (arena->free[end / 64] >> end % 64 & 1) &&
-		       (arena->dirty[end / 64] >> end % 64 & 1) && (uint8_t)(tick - arena->stamp[end]) >= age)
+	/* Whole pages, where a page is more than a unit. */
+	size_t page_units = os_page_size() <= POOL_SIZE ? 1 : os_page_size() >> QUARRY_POOL_BITS;
+	if (nunits < page_units)
+		nunits = page_units;
+	for (size_t unit = 0, end; (unit = next_bit(arena->free, arena->dirty, unit, true)) < ARENA_UNITS; unit = end + 1) {
+		for (end = unit; end < ARENA_UNITS && end - unit < nunits && is_old(arena, end, tick, age);)
 			end++;
-		if (end > unit)
-			return take_run(arena, unit, end - unit);
+		size_t start = round_up(unit, page_units), length = end > start ? (end - start) & ~(page_units - 1) : 0;
+		if (length > 0)
+			return take_run(arena, start, length);
 	}
+	return (struct arena_run){NULL, 0, false};
 }

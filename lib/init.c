@@ -16,6 +16,7 @@
 __attribute__((constructor(101))) static void begin(void)
 {
 	options_read();
+	stats_at_start();
 	os_barrier_ready();
 	thread_init();
 	fork_init();

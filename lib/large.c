@@ -41,7 +41,8 @@ static _Atomic size_t live_nbytes, kept_nbytes; /* written under the lock */
 
 size_t large_good_size(size_t nbytes)
 {
-	return nbytes > PTRDIFF_MAX - POOL_SIZE ? 0 : round_up(nbytes, POOL_SIZE);
+	size_t step = os_page_size() > POOL_SIZE ? os_page_size() : POOL_SIZE;
+	return nbytes > PTRDIFF_MAX - step ? 0 : round_up(nbytes, step);
 }
 
 static void add(_Atomic size_t *sum, size_t added, size_t removed)

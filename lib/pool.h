@@ -33,12 +33,12 @@ struct block {
 /* The fields and the first free bits share a cache line: what a block that comes home touches, for most classes. */
 struct pool_header {
 	struct pool_link link;
+	struct block *freeblock;
+	uint32_t nextoffset; /* bytes from the pool's start to the first virgin block */
 	union {
-		struct block *freeblock;
-		_Atomic size_t nbytes;  /* spans: usable bytes; relaxed, a walk reads it while its holder writes */
+		uint32_t maxnextoffset;  /* its largest value that still names a block */
+		_Atomic uint32_t nbytes; /* spans: usable bytes; relaxed, a walk reads it while its holder writes */
 	};
-	uint32_t nextoffset;    /* bytes from the pool's start to the first virgin block */
-	uint32_t maxnextoffset; /* its largest value that still names a block */
 	uint16_t count;
 	uint16_t capacity;
 	uint8_t szidx;

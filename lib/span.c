@@ -34,7 +34,7 @@ static size_t get_nbytes(const void *start)
 
 static void set_nbytes(void *start, size_t nbytes)
 {
-	atomic_store_explicit(&pool_header_at(start)->nbytes, nbytes, memory_order_relaxed);
+	atomic_store_explicit(&pool_header_at(start)->nbytes, (uint32_t)nbytes, memory_order_relaxed);
 }
 
 static void *make(struct arena_run run, size_t nbytes)

@@ -5,6 +5,7 @@
 #include "stats.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "arena_list.h"
@@ -146,8 +147,16 @@ int quarry_stats_print(int fd)
 	return text_write(&text, fd);
 }
 
-void stats_at_exit(void)
+static int exit_fd = -1;
+
+void stats_at_start(void)
 {
 	if (options.stats == OPTION_STATS_EXIT)
-		quarry_stats_print(2);
+		exit_fd = fcntl(2, F_DUPFD_CLOEXEC, 3);
+}
+
+void stats_at_exit(void)
+{
+	if (exit_fd >= 0)
+		quarry_stats_print(exit_fd);
 }

@@ -8,7 +8,10 @@
 #ifndef QUARRY_STATS_H
 #define QUARRY_STATS_H
 
-/** At exit: the summary on standard error, where options.stats asks for it. */
+/** At start: keep standard error open for the summary, where options.stats asks for one; many programs close theirs. */
+void stats_at_start(void);
+
+/** At exit: the summary. */
 void stats_at_exit(void);
 
 #endif

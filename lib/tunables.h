@@ -7,6 +7,7 @@
 #define QUARRY_TUNABLES_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* An arena is 2^ARENA_BITS bytes, aligned to its size: one mapping, on one NUMA node. */
 #ifndef QUARRY_ARENA_BITS
@@ -79,6 +80,7 @@ _Static_assert(SMALL_REQUEST_THRESHOLD <= POOL_MAX_UNITS * POOL_SIZE / 4, "a poo
 _Static_assert((SMALL_REQUEST_THRESHOLD & (SMALL_REQUEST_THRESHOLD - 1)) == 0 && SMALL_REQUEST_THRESHOLD >= 256 &&
                        SMALL_REQUEST_THRESHOLD <= 65536,
                "the threshold is a power of two, 256 to 65536");
+_Static_assert(LARGE_REQUEST_THRESHOLD <= UINT32_MAX, "a span's size has 32 bits");
 _Static_assert(LARGE_REQUEST_THRESHOLD > SMALL_REQUEST_THRESHOLD, "spans lie between small and large");
 
 #endif

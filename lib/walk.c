@@ -92,6 +92,15 @@ static int walk_pool(struct walk *walk, const struct arena_object *arena, char *
 	return result;
 }
 
+/* The unit may have become something else since its word was read; its header then says something else, too. */
+static int walk_span(struct walk *walk, const struct arena_object *arena, char *start)
+{
+	size_t nbytes = span_usable(start);
+	if (address_map_word(start) != WORD_SPAN)
+		return 0;
+	return report(walk, start, nbytes, arena->address, arena->node);
+}
+
 static int walk_arena(struct walk *walk, const struct arena_object *arena)
 {
 	int result = 0;
@@ -102,7 +111,7 @@ static int walk_arena(struct walk *walk, const struct arena_object *arena)
 		if (word_is_pool(word))
 			result = walk_pool(walk, arena, start);
 		else if (word == WORD_SPAN)
-			result = report(walk, start, span_usable(start), arena->address, arena->node);
+			result = walk_span(walk, arena, start);
 	}
 	return result;
 }
