@@ -16,7 +16,8 @@ UNIT_TESTS = \
 	tests/unit/check_os \
 	tests/unit/check_pool \
 	tests/unit/check_report \
-	tests/unit/check_sizeclass
+	tests/unit/check_sizeclass \
+	tests/unit/check_walk
 
 # Long-running mixtures through the quarry_* names; QUARRY_TEST_SECONDS makes them longer.
 STRESS_TESTS = \
@@ -88,6 +89,7 @@ TEST_FILES = \
 	tests/structure/installed.sh \
 	tests/tsan.supp \
 	tests/ubsan.supp \
+	tests/unit/heaps.h \
 	tests/unit/kernel.h \
 	tests/unit/unit.h \
 	tests/variant

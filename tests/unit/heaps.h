@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the suites of heaps and threads share: lots of blocks, and where blocks lie.
+ */
+#ifndef QUARRY_UNIT_HEAPS_H
+#define QUARRY_UNIT_HEAPS_H
+
+#include "unit.h"
+
+#include "cache.h"
+#include "claim.h"
+#include "quarry/quarry.h"
+#include "remote.h"
+#include "thread.h"
+
+/* A request of a class in every configuration, and one that comes as a span. */
+#define SMALL ((size_t)64)
+#define SMALL_SZIDX sizeclass_of(SMALL)
+#define SPAN (sizeclass_limit + 1000)
+
+/* --- lots: blocks that come and go together, stamped meanwhile ----------------------------------------------------- */
+
+#define LOT_MOST 20000
+
+struct lot {
+	size_t nbytes, n;
+	void *block[LOT_MOST];
+};
+
+static inline void lot_allocate(void *arg)
+{
+	struct lot *lot = arg;
+	for (size_t i = 0; i < lot->n; i++) {
+		lot->block[i] = quarry_malloc(lot->nbytes);
+		expect(lot->block[i] != NULL);
+		stamp(lot->block[i], lot->nbytes, (uintptr_t)lot->block[i]);
+	}
+}
+
+static inline void lot_free(void *arg)
+{
+	struct lot *lot = arg;
+	for (size_t i = 0; i < lot->n; i++) {
+		expect(stamp_holds(lot->block[i], lot->nbytes, (uintptr_t)lot->block[i]));
+		quarry_free(lot->block[i]);
+	}
+}
+
+static inline void lot_pass(void *arg)
+{
+	lot_allocate(arg);
+	lot_free(arg);
+}
+
+/* One that takes the slow path: what was in doubt is settled. */
+static inline void pass_slow_path(void *unused)
+{
+	(void)unused;
+	quarry_free(quarry_malloc(sizeclass_limit));
+	struct heap *heap = slot.heap;
+	heap_lock(heap);
+	claim_settle(heap);
+	remote_unlock(heap);
+}
+
+static inline void say_heap(void *arg)
+{
+	*(struct heap **)arg = thread_heap();
+}
+
+static inline struct heap *heap_of_actor(struct actor *actor)
+{
+	struct heap *heap;
+	actor_do(actor, say_heap, &heap);
+	return heap;
+}
+
+/* --- where things are ---------------------------------------------------------------------------------------------- */
+
+static inline struct heap *owner_of(const void *block)
+{
+	return heap_by_id(word_owner(address_map_word(block)));
+}
+
+static inline struct pool_header *pool_of(const void *block)
+{
+	return pool_header_at((const char *)block - word_phase(address_map_word(block)) * POOL_SIZE);
+}
+
+static inline unsigned chain_length(const struct block *block)
+{
+	unsigned n = 0;
+	for (; block != NULL; block = block->next)
+		n++;
+	return n;
+}
+
+static inline unsigned list_length(const struct heap *heap, unsigned szidx)
+{
+	return chain_length(heap->cache.head[szidx]);
+}
+
+/* Of all lists, the outbox too. */
+static inline unsigned cached_blocks(const struct heap *heap)
+{
+	unsigned n = 0;
+	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++)
+		n += list_length(heap, szidx);
+	for (unsigned bucket = 0; bucket < OUTBOX_BUCKETS; bucket++)
+		n += chain_length(heap->outbox[bucket].head);
+	return n;
+}
+
+static inline unsigned ring_length(struct heap *heap, unsigned szidx)
+{
+	unsigned n = 0;
+	struct pool_link *ring = &heap->usedpools[szidx];
+	for (struct pool_link *link = ring->nextpool; link != ring; link = link->nextpool)
+		n++;
+	return n;
+}
+
+static inline bool block_is_out(const void *block)
+{
+	size_t offset = (size_t)((const char *)block - pool_start(pool_of(block)));
+	return !pool_has_block(pool_of(block), sizeclass_block_index(word_szidx(address_map_word(block)), offset));
+}
+
+/* length = bound - room + excess, of every list of a heap that is at rest. */
+static inline bool lists_add_up(const struct heap *heap)
+{
+	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++)
+		if ((int64_t)list_length(heap, szidx) != (int64_t)heap->cache.bound[szidx] - heap->cache.room[szidx] +
+								heap->classes[szidx].excess)
+			return false;
+	return true;
+}
+
+/* Bytes out of all pools: with the program, in caches, on the way home. */
+static inline int64_t out_nbytes(void)
+{
+	int64_t sum = 0;
+	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap))
+		sum += heap->counters.out_nbytes;
+	return sum;
+}
+
+#endif
