@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Address map: what lies at an address, asked by one load. Owns one 32-bit word per unit (2^POOL_BITS bytes) of a window
- * of the address space in which all of Quarry's blocks lie.
+ * Address map: what lies at an address, asked by one load. Owns one 32-bit word per unit (2^POOL_BITS bytes) of a
+ * window of the address space in which all of Quarry's blocks lie.
  *
  * A word is 0 where no block can be, else one of
  *
@@ -36,7 +36,8 @@
 
 _Static_assert(POOL_MAX_UNITS <= 16, "a phase has four bits");
 
-/* All constant once nunits, stored last (release), is not 0. free() reads it relaxed: who was handed a block sees all. */
+/* All constant once nunits, stored last (release), is not 0. free() reads it relaxed: who was handed a block sees
+ * all. */
 struct address_map {
 	uintptr_t first_unit; /* of the window; address >> POOL_BITS */
 	_Atomic size_t nunits; /* of the window; 0 before the first mapping, so that every pointer is foreign */

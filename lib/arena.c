@@ -203,7 +203,8 @@ struct arena_run arena_take_old(struct arena_object *arena, uint8_t tick, uint8_
 	size_t page_units = os_page_size() <= POOL_SIZE ? 1 : os_page_size() >> QUARRY_POOL_BITS;
 	if (nunits < page_units)
 		nunits = page_units;
-	for (size_t unit = 0, end; (unit = next_bit(arena->free, arena->dirty, unit, true)) < ARENA_UNITS; unit = end + 1) {
+	for (size_t unit = 0, end; unit < ARENA_UNITS; unit = end + 1) {
+		unit = next_bit(arena->free, arena->dirty, unit, true);
 		for (end = unit; end < ARENA_UNITS && end - unit < nunits && is_old(arena, end, tick, age);)
 			end++;
 		size_t start = round_up(unit, page_units), length = end > start ? (end - start) & ~(page_units - 1) : 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Arena: one mapping of 2^ARENA_BITS bytes (less where address space is short), cut into units; a pool or a span is a run
- * of units. After obmalloc's arena_object: the entry lies apart from the memory that it manages.
+ * Arena: one mapping of 2^ARENA_BITS bytes (less where address space is short), cut into units; a pool or a span is
+ * a run of units. After obmalloc's arena_object: the entry lies apart from the memory that it manages.
  *
  *     address ->  | head: pool_header per unit | unit | unit | unit ...
  *

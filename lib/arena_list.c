@@ -31,8 +31,8 @@ static struct lock list_lock; /* of unused_arena_objects and of changes to all_a
 static struct lock reader_lock; /* rank LIST as well, never held with list_lock */
 static struct arena_object *unused_arena_objects;
 static unsigned npins;                   /* under list_lock */
-static struct arena_object *in_grace;    /* retired, but readers may still look; chained by nextarena, under list_lock */
-static struct arena_object *past_grace;  /* retired, to be unmapped; chained by nextarena, under list_lock */
+/* Retired, chained by nextarena, under list_lock: readers may still look; to be unmapped. */
+static struct arena_object *in_grace, *past_grace;
 static CDS_LIST_HEAD(all_arenas);
 static char *_Atomic lowest_base; /* where the next arena is asked for: just below */
 static _Atomic uint8_t tick_now;
@@ -222,7 +222,8 @@ bool arena_list_grow(unsigned node)
 	return true;
 }
 
-/* Under the node's lock: unlist its empty, clean arenas that are old enough, but `keep`; they come chained by nextarena. */
+/* Under the node's lock: unlist its empty, clean arenas that are old enough, but `keep`; they come chained by
+ * nextarena. */
 static struct arena_object *take_empty(struct node_arenas *on, uint8_t age, unsigned keep)
 {
 	struct arena_object *retired = NULL, *next;

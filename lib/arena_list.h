@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Arena list: all arenas of the process and, per node, the usable ones, fullest first, so that nearly empty arenas drain
- * and go back to the system. obmalloc's usable_arenas and unused_arena_objects.
+ * Arena list: all arenas of the process and, per node, the usable ones, fullest first, so that nearly empty arenas
+ * drain and go back to the system. obmalloc's usable_arenas and unused_arena_objects.
  *
  * An arena_object is in one of these states:
  *
@@ -46,16 +46,16 @@ bool arena_list_grow(unsigned node);
 #define PURGE_STEP_NBYTES ((size_t)4 << 20)
 
 /**
- * Give one run of resident free units back to the system that came back age ticks ago or earlier, at most nbytes and one
- * step long. Returns bytes given back; 0: there is none, or the system refuses. Under claim_lock and no other lock: the
- * run is in hand during madvise, and a fork then would lose it for the child.
+ * Give one run of resident free units back to the system that came back age ticks ago or earlier, at most nbytes and
+ * one step long. Returns bytes given back; 0: there is none, or the system refuses. Under claim_lock and no other
+ * lock: the run is in hand during madvise, and a fork then would lose it for the child.
  */
 size_t arena_list_purge(unsigned node, uint8_t age, size_t nbytes);
 
 /**
- * Retire empty clean arenas of the node that have been so for age ticks, except for `keep` of them, and wait for a grace
- * period if there are any; arena_list_unmap then unmaps them. Returns whether there are. No lock held, not inside a
- * read section.
+ * Retire empty clean arenas of the node that have been so for age ticks, except for `keep` of them, and wait for a
+ * grace period if there are any; arena_list_unmap then unmaps them. Returns whether there are. No lock held, not
+ * inside a read section.
  */
 bool arena_list_retire(unsigned node, uint8_t age, unsigned keep);
 

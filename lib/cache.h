@@ -2,15 +2,15 @@
 /*
  * Cache: the thread's own lists of blocks in front of its heap, one per size class, and its outbox. The fast path.
  *
- * Each operation on a list is: announce the list in slot.last, load slot.current, work, and store the list's head when the links
- * are in place.
+ * Each operation on a list is: announce the list in slot.last, load slot.current, work, and store the list's head
+ * when the links are in place.
  * One plain store more than a bare list; it lets claim.c empty the cache of a thread that sleeps.
  *
  * Bounds: a list starts small and doubles only when a refill follows an overflow, since only then a longer list would
  * have saved both; a long list freed in random order would be poison for whoever allocates from it next.
- * Invariants: length = bound - room + excess of each list, as settled; excess is what a refill brought beyond the bound, so
- * that some room is left all the same. Blocks in a list count as out in their pools. A list may
- * hold blocks of other heaps; a flush sorts them out.
+ * Invariants: length = bound - room + excess of each list, as settled; excess is what a refill brought beyond the
+ * bound, so that some room is left all the same. Blocks in a list count as out in their pools. A list may hold
+ * blocks of other heaps; a flush sorts them out.
  * Locking: lists are the attached thread's alone, without a lock. Refill and flush run under the heap's lock.
  */
 #ifndef QUARRY_CACHE_H
@@ -56,8 +56,8 @@ void cache_overflow(struct heap *heap, unsigned szidx);
 bool cache_refill(struct heap *heap, unsigned szidx);
 
 /**
- * While set, refills bring just the block that is asked for: what lies in no pool is then with the program, or was freed
- * since (walk.c). Set under claim_lock.
+ * While set, refills bring just the block that is asked for: what lies in no pool is then with the program, or was
+ * freed since (walk.c). Set under claim_lock.
  */
 extern _Atomic bool cache_exact;
 
@@ -79,7 +79,10 @@ void cache_flush_list(struct heap *heap, unsigned szidx);
 /** Empty all lists and the outbox. Under the heap's lock, settled (or the thread is gone). */
 void cache_flush_all(struct heap *heap);
 
-/** Empty the lists that were not refilled or flushed since the last call, back to their first bounds. Under the heap's lock, settled. */
+/**
+ * Empty the lists that were not refilled or flushed since the last call, back to their first bounds. Under the heap's
+ * lock, settled.
+ */
 void cache_age(struct heap *heap);
 
 /** Empty all lists, back to first bounds and young classes: the thread leaves. Under the heap's lock, settled. */

@@ -113,7 +113,7 @@ void claim_settle(struct heap *heap)
 	atomic_store_explicit(&slot.current, heap, memory_order_release);
 }
 
-/* --- divert, note, take --------------------------------------------------------------------------------------------- */
+/* --- divert, note, take ----------------------------------------------------------------------------------------- */
 
 static void divert(struct heap *heap)
 {
@@ -160,7 +160,7 @@ static void take(struct heap *heap)
 	cache_send_all(outbox);
 }
 
-/* --- a visit -------------------------------------------------------------------------------------------------------- */
+/* --- a visit ---------------------------------------------------------------------------------------------------- */
 
 struct visit {
 	struct heap *heap[BATCH];
@@ -243,8 +243,8 @@ static bool begin(struct heap *heap, enum claim_scope scope, bool *whole)
 	return goes_on;
 }
 
-/* One step of the protocol for every heap of the batch that is still diverted and has not settled, be it into locked mode;
- * a heap that fails it drops out. */
+/* One step of the protocol for every heap of the batch that is still diverted and has not settled, be it into locked
+ * mode; a heap that fails it drops out. */
 static void each(struct visit *visit, bool (*step)(struct heap *heap))
 {
 	unsigned kept = 0;
@@ -372,7 +372,7 @@ void claim_release(void)
 	claim_unlock();
 }
 
-/* --- fork ----------------------------------------------------------------------------------------------------------- */
+/* --- fork ------------------------------------------------------------------------------------------------------- */
 
 
 /* Threads, other than this one, whose lists are at rest only by the protocol. */
@@ -415,8 +415,8 @@ void claim_prepare_fork(void)
 	}
 }
 
-/* A vanished thread's lists stay with its heap, for whoever gets it next. The list in doubt is cut: the block at its head
- * may have been popped, and another may have been on its way there. */
+/* A vanished thread's lists stay with its heap, for whoever gets it next. The list in doubt is cut: the block at its
+ * head may have been popped, and another may have been on its way there. */
 static void orphan(struct heap *heap)
 {
 	for (uint32_t list = 0; list < CACHE_LISTS && !heap->locked; list++) {

@@ -13,15 +13,16 @@
  *           stored before; else an operation came to its end, and the visitor leaves this heap alone for now.
  *  Take     all lists whole, but of the noted one only what hangs below H: the operation in flight can only pop H, or
  *           push one block B above it. H stays with the list: in doubt. It counts as out.
- *  Settle   the thread itself, under the lock, on its next way through a slow path, knows that nothing is in flight: the
- *           head says whether H is still there, was popped (the head is H's link) or has B above it.
+ *  Settle   the thread itself, under the lock, on its next way through a slow path, knows that nothing is in flight:
+ *           the head says whether H is still there, was popped (the head is H's link) or has B above it.
  *
  * What the list in doubt holds at a later moment is B, H or both, or nothing: see claim_doubtful.
  *
  * Where membarrier is refused (old kernel, filter) the caches of all threads live under the lock: `current` stays
- * heap_empty, each operation takes the slow path, and a visitor simply takes the lists. If the kernel withdraws it later,
- * threads go over to that mode as they pass a slow path; until then their lists are left alone.
- * (`locked` of a heap: its thread has gone over.) ThreadSanitizer does not know membarrier: its builds run in that mode, and the model in tests/model checks the other.
+ * heap_empty, each operation takes the slow path, and a visitor simply takes the lists. If the kernel withdraws it
+ * later, threads go over to that mode as they pass a slow path; until then their lists are left alone. (`locked` of
+ * a heap: its thread has gone over.) ThreadSanitizer does not know membarrier: its builds run in that mode, and the
+ * model in tests/model checks the other.
  *
  * Locking: VISIT for the visitor, then the lock of each heap in turn.
  */
@@ -64,8 +65,8 @@ bool claim_hold(void);
 void claim_release(void);
 
 /**
- * Keeps visitors and forks out. Whoever unmaps an arena holds this, since blocks in doubt may lie in it; so does whoever
- * has units in hand that a fork child would miss.
+ * Keeps visitors and forks out. Whoever unmaps an arena holds this, since blocks in doubt may lie in it; so does
+ * whoever has units in hand that a fork child would miss.
  */
 void claim_lock(void);
 void claim_unlock(void);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Entry: the slow entries, which sort requests into small, span and large. Only here is a thread attached, an arena mapped
- * and the purger started: with no lock held, on the way in or out.
+ * Entry: the slow entries, which sort requests into small, span and large. Only here is a thread attached, an arena
+ * mapped and the purger started: with no lock held, on the way in or out.
  */
 #include "entry.h"
 
@@ -103,7 +103,7 @@ static void *allocate_small(unsigned szidx)
 	}
 }
 
-/* --- span and large ------------------------------------------------------------------------------------------------- */
+/* --- span and large --------------------------------------------------------------------------------------------- */
 
 static void *allocate_large(size_t nbytes, size_t alignment, bool *zeroed)
 {
@@ -146,7 +146,7 @@ static bool mark_freed(void *ptr, uint32_t word, bool freed)
 	return before & bit;
 }
 
-/* --- slow entries ----------------------------------------------------------------------------------------------------- */
+/* --- slow entries ----------------------------------------------------------------------------------------------- */
 
 void *entry_malloc_slow(size_t nbytes)
 {

@@ -22,8 +22,8 @@ cold_path void entry_free_twice(void *ptr, uint32_t word);
 cold_path void entry_report_misuse(const char *what, const void *ptr, uint32_t word);
 
 /**
- * A request that pools do not serve: above SMALL_REQUEST_THRESHOLD, or of an alignment (a power of two) that no class has.
- * zeroed becomes whether the memory reads as zero. NULL with ENOMEM.
+ * A request that pools do not serve: above SMALL_REQUEST_THRESHOLD, or of an alignment (a power of two) that no
+ * class has. zeroed becomes whether the memory reads as zero. NULL with ENOMEM.
  */
 void *entry_malloc_big(size_t nbytes, size_t alignment, bool *zeroed);
 

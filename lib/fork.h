@@ -2,10 +2,10 @@
 /*
  * Fork: what keeps a child of a threaded process able to allocate.
  *
- * Prepare takes liburcu's locks, then all of ours in the order of their ranks, and diverts the other threads (claim.h), so
- * that no list is caught half changed. The parent lets go; each thread settles on its next slow path. The child makes the
- * locks anew and parks the heaps of threads that it does not have; a block that such a thread was just taking or
- * freeing is lost, one a thread at the most.
+ * Prepare takes liburcu's locks, then all of ours in the order of their ranks, and diverts the other threads
+ * (claim.h), so that no list is caught half changed. The parent lets go; each thread settles on its next slow path.
+ * The child makes the locks anew and parks the heaps of threads that it does not have; a block that such a thread
+ * was just taking or freeing is lost, one a thread at the most.
  */
 #ifndef QUARRY_FORK_H
 #define QUARRY_FORK_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Heap: see heap.h. The registry (all records by id, parked ones per node), and what is done to pools under a heap's lock.
+ * Heap: see heap.h. The registry (all records by id, parked ones per node), and what is done to pools under a heap's
+ * lock.
  */
 #include "heap.h"
 
@@ -88,7 +89,7 @@ static bool register_record(struct heap *heap)
 			heap->id = id;
 			heap->word_base = id << WORD_OWNER_SHIFT;
 			directory[id / CHUNK_HEAPS][id % CHUNK_HEAPS] = heap;
-			heap->veteran = heap->kind != HEAP_SHARED && !atomic_exchange_explicit(&has_veteran, true, relaxed);
+			heap->veteran = heap->kind != HEAP_SHARED && !atomic_exchange(&has_veteran, true);
 			atomic_store_explicit(&nheaps, id, memory_order_release);
 		}
 		lock_drop(&registry_lock, LOCK_REGISTRY);

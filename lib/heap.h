@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Heap: the record of one heap. It serves one thread at a time (attached), none (parked), or, one per node, every thread
- * that has no heap of its own or is young (shared).
+ * Heap: the record of one heap. It serves one thread at a time (attached), none (parked), or, one per node, every
+ * thread that has no heap of its own or is young (shared).
  *
- * Owns its pools: those in its rings (usedpools) and the full ones, which are in no list. A pool belongs to the heap whose
- * id stands in the words of its units.
+ * Owns its pools: those in its rings (usedpools) and the full ones, which are in no list. A pool belongs to the heap
+ * whose id stands in the words of its units.
  *
  * Invariants:
  *  1. count of a pool = its blocks with the program + in caches (anyone's) + in outboxes and inboxes. While it is not
@@ -13,8 +13,9 @@
  *     Hint: without the lock the owner id may be old. The block then reaches the old owner, whose drain compares again
  *     and forwards it. Each forward follows a move, so no block circles and none is lost.
  *  3. Records and ids are never freed nor given another meaning: a late push always finds its inbox.
- * Locking: `lock` (rank HEAP; SHARED for shared heaps) for all but the cache lists and outbox of an attached heap, which
- * only its thread touches, or a visitor after diverting it (claim.h). The inbox is pushed to by anyone (remote.h).
+ * Locking: `lock` (rank HEAP; SHARED for shared heaps) for all but the cache lists and outbox of an attached heap,
+ * which only its thread touches, or a visitor after diverting it (claim.h). The inbox is pushed to by anyone
+ * (remote.h).
  */
 #ifndef QUARRY_HEAP_H
 #define QUARRY_HEAP_H
@@ -146,7 +147,9 @@ unsigned heap_take_batch(struct heap *heap, unsigned szidx, unsigned most, struc
 /** Take one block from the heap's own pools. NULL: none has one. */
 struct block *heap_take_block(struct heap *heap, unsigned szidx);
 
-/** Give the heap a pool of the class that is not full, of the shared heap's or from an arena. False: only mmap helps. */
+/**
+ * Give the heap a pool of the class that is not full, of the shared heap's or from an arena. False: only mmap helps.
+ */
 bool heap_add_pool(struct heap *heap, unsigned szidx);
 
 /** Put a block into its pool, which this heap owns (its word says so). Reports a misuse that it finds. */

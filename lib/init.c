@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Init: the library's constructor and destructor. Nothing that allocates depends on either having run: until then there is
- * one node, default options and no purger.
+ * Init: the library's constructor and destructor. Nothing that allocates depends on either having run: until then
+ * there is one node, default options and no purger.
  */
 #include "claim.h"
 #include "fork.h"

@@ -115,7 +115,7 @@ static void set_word(const struct record *record)
 	address_map_set(record->address, 1, WORD_NOT_A_POOL | record->number << WORD_PAYLOAD_SHIFT | WORD_LARGE);
 }
 
-/* --- kept blocks, under the lock ------------------------------------------------------------------------------------ */
+/* --- kept blocks, under the lock -------------------------------------------------------------------------------- */
 
 static bool adjoin(const struct record *low, const struct record *high)
 {
@@ -311,8 +311,8 @@ bool large_resize(void *ptr, size_t nbytes)
 	return true;
 }
 
-/* The target of a move that failed. Where the kernel lacked memory, an older one has unmapped it, and another thread may have
- * mapped there since: then rather lose addresses than another's pages. */
+/* The target of a move that failed. Where the kernel lacked memory, an older one has unmapped it, and another thread
+ * may have mapped there since: then rather lose addresses than another's pages. */
 static void give_up(char *target, size_t nbytes)
 {
 	bool ours = errno != ENOMEM && errno != EFAULT && errno != EAGAIN;
@@ -343,7 +343,7 @@ void *large_move(void *ptr, size_t nbytes)
 	return target;
 }
 
-/* --- giving back ---------------------------------------------------------------------------------------------------- */
+/* --- giving back ------------------------------------------------------------------------------------------------ */
 
 static struct record *take_old(uint8_t age)
 {
@@ -379,7 +379,7 @@ size_t large_purge(uint8_t age, size_t nbytes)
 	return purged;
 }
 
-/* --- looking -------------------------------------------------------------------------------------------------------- */
+/* --- looking ---------------------------------------------------------------------------------------------------- */
 
 static bool describe(const struct record *record, struct large_block *block)
 {

@@ -3,8 +3,9 @@
  * Large: blocks above LARGE_REQUEST_THRESHOLD, each a mapping of its own, and freed ones kept for reuse for a while.
  *
  * Owns a record per block (in meta memory, found by the number in the word of the unit where the block starts).
- * Invariants: a block starts at a multiple of POOL_SIZE and is a multiple of it and of whole pages long. A record is live, kept, spare or
- * in hand (of the one thread that maps, moves or unmaps it). Kept blocks have no word and stand in a list by address.
+ * Invariants: a block starts at a multiple of POOL_SIZE and is a multiple of it and of whole pages long. A record is
+ * live, kept, spare or in hand (of the one thread that maps, moves or unmaps it). Kept blocks have no word and stand
+ * in a list by address.
  * Locking: one lock of rank META for records and the kept list; no system call under it.
  */
 #ifndef QUARRY_LARGE_H

@@ -4,7 +4,8 @@
  *
  * Invariants: zeroed memory is a free lock. No allocation, no owner, not recursive. Acquire on taking, release on
  * letting go; trying and letting go are sequentially consistent, so that of "let go, then look" and "publish, then try"
- * one succeeds (remote.h). Ranks, outermost first; a thread takes locks in this order only, and two of rank HEAP only by trying:
+ * one succeeds (remote.h). Ranks, outermost first; a thread takes locks in this order only, and two of rank HEAP
+ * only by trying:
  *
  *     VISIT     who looks into other threads' caches       SHARED  a node's shared heap
  *     REGISTRY  heap records, parked heaps                 NODE    a node's usable arenas

@@ -55,8 +55,8 @@ void os_refuse_huge_pages(void *address, size_t nbytes);
 bool os_resize(void *address, size_t old_nbytes, size_t new_nbytes);
 
 /**
- * Move a mapping onto target, which is mapped and is replaced. False if the system refuses: the old mapping is as it was, but
- * an older kernel may have unmapped the target where errno is ENOMEM, EFAULT or EAGAIN.
+ * Move a mapping onto target, which is mapped and is replaced. False if the system refuses: the old mapping is as it
+ * was, but an older kernel may have unmapped the target where errno is ENOMEM, EFAULT or EAGAIN.
  */
 bool os_move(void *address, size_t old_nbytes, void *target, size_t new_nbytes);
 

@@ -8,10 +8,10 @@
  *     empty   count == 0                     in the ring while its heap keeps it, else given back to the arena
  *
  * Invariants: count is the number of blocks that are not in the pool: with the program, in a thread's cache or on their
- * way home. freeblock heads a list, threaded through the blocks, of those that came back; virgin blocks begin nextoffset
- * bytes behind the pool's start and have never been touched; nextoffset > maxnextoffset when there are none left. The
- * pool's free bits are set exactly for the blocks in the freeblock list. So
- * capacity = count + length of freeblock list + virgin blocks.
+ * way home. freeblock heads a list, threaded through the blocks, of those that came back; virgin blocks begin
+ * nextoffset bytes behind the pool's start and have never been touched; nextoffset > maxnextoffset when there are
+ * none left. The pool's free bits are set exactly for the blocks in the freeblock list. So capacity = count + length
+ * of freeblock list + virgin blocks.
  * Locking: none of its own. A pool is touched under the lock of the heap that owns it.
  */
 #ifndef QUARRY_POOL_H
@@ -45,7 +45,8 @@ struct pool_header {
 	uint8_t units;
 	uint8_t zeroed; /* virgin blocks read as zero */
 	_Atomic uint64_t free_bits[POOL_MAX_BLOCKS / 64];
-	_Atomic uint64_t freed_bits[QUARRY_DEBUG ? POOL_MAX_BLOCKS / 64 : 0]; /* debug: freed by the program (entry.c) */
+	/* debug: freed by the program (entry.c) */
+	_Atomic uint64_t freed_bits[QUARRY_DEBUG ? POOL_MAX_BLOCKS / 64 : 0];
 };
 
 _Static_assert(sizeof(struct pool_header) <= POOL_HEADER_NBYTES, "the head has room for a header per unit");
@@ -110,7 +111,8 @@ struct pool_header *pool_init(char *start, unsigned szidx, bool zeroed);
 struct block *pool_pop(struct pool_header *pool);
 
 /**
- * Take a chain of blocks of a pool that is not full: its whole free list, or else virgin blocks up to the end of a page.
+ * Take a chain of blocks of a pool that is not full: its whole free list, or else virgin blocks up to the end of a
+ * page.
  *
  * most     virgin blocks to carve at the most, at least 1
  * chain    becomes the first block of a NULL-terminated chain
@@ -121,7 +123,10 @@ unsigned pool_take_batch(struct pool_header *pool, unsigned most, struct block *
 /** Put a block back. Its start must be a block start of this pool. */
 enum pool_change pool_push(struct pool_header *pool, struct block *block);
 
-/** Can a block that is out start at this address? Not in the middle of one, behind the last, nor where none was carved. */
+/**
+ * Can a block that is out start at this address? Not in the middle of one, behind the last, nor where none was
+ * carved.
+ */
 bool pool_may_own(const struct pool_header *pool, const void *ptr);
 
 /** Is the block with this index (sizeclass_block_index) in the pool, that is, not out? */

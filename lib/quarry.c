@@ -18,7 +18,7 @@ static void *out_of_memory(void)
 	return NULL;
 }
 
-/* --- public: allocation ----------------------------------------------------------------------------------------------- */
+/* --- public: allocation ----------------------------------------------------------------------------------------- */
 
 void *quarry_malloc(size_t nbytes)
 {
@@ -110,7 +110,7 @@ void *quarry_pvalloc(size_t nbytes)
 	return nbytes > PTRDIFF_MAX ? out_of_memory() : quarry_aligned_alloc(page, round_up(nbytes, page));
 }
 
-/* --- public: sizes ------------------------------------------------------------------------------------------------------ */
+/* --- public: sizes ---------------------------------------------------------------------------------------------- */
 
 /* 0 where no block starts at ptr. */
 static size_t usable_by_word(const void *ptr, uint32_t word)
@@ -187,7 +187,8 @@ void *quarry_realloc(void *ptr, size_t nbytes)
 	uint32_t word = address_map_word(ptr);
 	size_t usable = usable_by_word(ptr, word);
 	if (unlikely(usable == 0)) {
-		entry_report_misuse(word == 0 ? "realloc of a foreign pointer" : "realloc of an interior pointer", ptr, word);
+		const char *what = word == 0 ? "realloc of a foreign pointer" : "realloc of an interior pointer";
+		entry_report_misuse(what, ptr, word);
 		return out_of_memory();
 	}
 	if (nbytes == 0) {
@@ -220,7 +221,7 @@ void *quarry_reallocarray(void *ptr, size_t count, size_t size)
 	return quarry_realloc(ptr, nbytes);
 }
 
-/* --- public: the whole --------------------------------------------------------------------------------------------- */
+/* --- public: the whole ------------------------------------------------------------------------------------------ */
 
 int quarry_trim(size_t keep)
 {

@@ -29,7 +29,8 @@ static struct heap *take_forwarded(struct heap *heap)
 	return forwarded;
 }
 
-/* Where the lock is held, its holder looks again when it lets go. The heap that a drain forwarded to is relieved in turn. */
+/* Where the lock is held, its holder looks again when it lets go. The heap that a drain forwarded to is relieved
+ * in turn. */
 static void relieve(struct heap *owner)
 {
 	while (owner != NULL) {

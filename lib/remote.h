@@ -9,9 +9,10 @@
  *
  * Orders: a push releases the links of its chain and the freeing thread's last writes; taking everything acquires them.
  * Nobody pops a single block, so there is no ABA, and pushes onto pushes form one release sequence.
- * Invariants: inbox_nbytes counts inbox and pending; a chain enters with one addition and leaves as it is sorted. A block
- * whose pool has moved is forwarded to its owner of now (heap.h, 2). What waits is bounded for pushes; a chain that was
- * forwarded, or pushed to a shared heap while that was locked, may wait for the next push, user or visit of that heap.
+ * Invariants: inbox_nbytes counts inbox and pending; a chain enters with one addition and leaves as it is sorted. A
+ * block whose pool has moved is forwarded to its owner of now (heap.h, 2). What waits is bounded for pushes; a chain
+ * that was forwarded, or pushed to a shared heap while that was locked, may wait for the next push, user or visit of
+ * that heap.
  */
 #ifndef QUARRY_REMOTE_H
 #define QUARRY_REMOTE_H

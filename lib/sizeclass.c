@@ -7,7 +7,8 @@
 /* Block size of class i: linear at first, then eight to a doubling. */
 #define NBYTES(i)                                                                                                      \
 	((i) < (int)LINEAR_CLASSES ? ((size_t)(i) + 1) * ALIGNMENT                                                     \
-				   : (LINEAR_CLASS_LIMIT << DOUBLING(i)) + (STEP(i) + 1) * (LINEAR_CLASS_LIMIT / 8 << DOUBLING(i)))
+				   : (LINEAR_CLASS_LIMIT << DOUBLING(i)) + (STEP(i) + 1) * EIGHTH(DOUBLING(i)))
+#define EIGHTH(doubling) (LINEAR_CLASS_LIMIT / 8 << (doubling))
 #define DOUBLING(i) ((i) < (int)LINEAR_CLASSES ? 0 : ((size_t)(i)-LINEAR_CLASSES) / 8)
 #define STEP(i) (((size_t)(i)-LINEAR_CLASSES) % 8)
 
@@ -44,7 +45,7 @@ _Static_assert(sizeof(size_classes) / sizeof(size_classes[0]) >= NB_SIZE_CLASSES
 #define LOG2_UP(n) ((n) <= 512 ? 0 : (n) <= 1024 ? 1 : (n) <= 2048 ? 2 : 3)
 #define SZIDX(n)                                                                                                       \
 	((n) <= LINEAR_CLASS_LIMIT ? (n) / ALIGNMENT - 1                                                               \
-				   : LINEAR_CLASSES + LOG2_UP(n) * 8 + (((n)-1) / (LINEAR_CLASS_LIMIT / 8 << LOG2_UP(n))) - 8)
+				   : LINEAR_CLASSES + LOG2_UP(n) * 8 + ((n)-1) / EIGHTH(LOG2_UP(n)) - 8)
 #define STEP1(i) SZIDX(((size_t)(i) + 1) * ALIGNMENT)
 #define STEPS4(i) STEP1(i), STEP1((i) + 1), STEP1((i) + 2), STEP1((i) + 3)
 #define STEPS16(i) STEPS4(i), STEPS4((i) + 4), STEPS4((i) + 8), STEPS4((i) + 12)

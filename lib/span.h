@@ -4,7 +4,8 @@
  *
  * Invariants: the word of its first unit is WORD_SPAN, those of later ones WORD_SPAN_REST; its header (in the place of
  * its first unit's pool header) holds its usable bytes: the request, rounded up by less than a page and less than an
- * eighth. The pages behind them are never touched. Locking: the node's lock, inside arena_list. A live span is its holder's alone.
+ * eighth. The pages behind them are never touched. Locking: the node's lock, inside arena_list. A live span is its
+ * holder's alone.
  */
 #ifndef QUARRY_SPAN_H
 #define QUARRY_SPAN_H

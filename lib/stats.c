@@ -32,7 +32,8 @@ __attribute__((no_sanitize("thread"))) static uint64_t cached_nbytes(const struc
 	if (heap->kind == HEAP_SHARED || heap->taken)
 		return 0;
 	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++) {
-		int64_t length = (int64_t)heap->cache.bound[szidx] - heap->cache.room[szidx] + heap->classes[szidx].excess;
+		int64_t bound = heap->cache.bound[szidx];
+		int64_t length = bound - heap->cache.room[szidx] + heap->classes[szidx].excess;
 		if (heap->cache.head[szidx] != NULL && length > 0)
 			nbytes += (uint64_t)length * sizeclass_nbytes(szidx);
 	}

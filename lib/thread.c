@@ -43,7 +43,7 @@ unsigned thread_count(void)
 	return atomic_load_explicit(&nthreads, relaxed);
 }
 
-/* --- attach and park ------------------------------------------------------------------------------------------------ */
+/* --- attach and park -------------------------------------------------------------------------------------------- */
 
 static void attach_to(struct heap *heap)
 {
@@ -134,10 +134,10 @@ void thread_follow_node(void)
 	attach_to(heap);
 }
 
-/* --- readers ---------------------------------------------------------------------------------------------------------- */
+/* --- readers ---------------------------------------------------------------------------------------------------- */
 
-/* Registering allocates, maybe here, under liburcu's locks: meanwhile nobody may wait for readers (purge.c). Where no page
- * can be mapped it would abort. */
+/* Registering allocates, maybe here, under liburcu's locks: meanwhile nobody may wait for readers (purge.c). Where
+ * no page can be mapped it would abort. */
 static bool is_registered(void)
 {
 	if (thread_heap() == NULL)

@@ -4,8 +4,9 @@
  *
  *     none -> attaching -> ready -> dead        (slot.state)
  *
- * While attaching (inside libc) and when dead, a thread is served by the node's shared heap, and what it frees goes home
- * block by block. A thread for which no exit hook can be set is dead from the start: nothing would park its heap.
+ * While attaching (inside libc) and when dead, a thread is served by the node's shared heap, and what it frees goes
+ * home block by block. A thread for which no exit hook can be set is dead from the start: nothing would park its
+ * heap.
  * Locking: slot.heap's lock for the change of hands; no lock while libc is called.
  */
 #ifndef QUARRY_THREAD_H
@@ -25,8 +26,8 @@ static inline struct heap *thread_heap(void)
 void thread_follow_node(void);
 
 /**
- * Begin a read section over all arenas: by RCU, or under the reader lock where the thread cannot register. Returns which,
- * for the end.
+ * Begin a read section over all arenas: by RCU, or under the reader lock where the thread cannot register. Returns
+ * which, for the end.
  */
 bool thread_reader_enter(void);
 void thread_reader_leave(bool by_rcu);

@@ -138,8 +138,9 @@ int quarry_walk(quarry_walk_fn callback, void *arg)
 		return -1;
 	}
 	arena_list_pin();
+	struct arena_object *arena = arena_list_first();
 	int result = 0;
-	for (struct arena_object *arena = arena_list_first(); arena != NULL && result == 0; arena = arena_list_next(arena))
+	for (; arena != NULL && result == 0; arena = arena_list_next(arena))
 		result = walk_arena(&walk, arena);
 	arena_list_unpin();
 	if (result == 0)
