@@ -52,11 +52,10 @@ static inline void lot_pass(void *arg)
 	lot_free(arg);
 }
 
-/* One that takes the slow path: what was in doubt is settled. */
+/* What every slow path begins and ends with: what was in doubt is settled. */
 static inline void pass_slow_path(void *unused)
 {
 	(void)unused;
-	quarry_free(quarry_malloc(sizeclass_limit));
 	struct heap *heap = slot.heap;
 	heap_lock(heap);
 	claim_settle(heap);
