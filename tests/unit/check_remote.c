@@ -211,18 +211,18 @@ struct pusher {
 static void push_one_by_one(void *arg)
 {
 	struct pusher *pusher = arg;
-	for (size_t i = 0; i < pusher->n; i += 5)
-		push_chain(pusher->owner_id, pusher->first + i, pusher->n - i < 5 ? pusher->n - i : 5);
+	for (size_t i = 0; i < pusher->n; i++)
+		push_chain(pusher->owner_id, pusher->first + i, 1);
 }
 
 START_TEST(many_push_while_one_drains)
 {
 	struct actor actors[PUSHERS];
 	struct pusher pushers[PUSHERS];
-	make_lot(PUSHERS * 4000);
+	make_lot(PUSHERS * 6000);
 	struct heap *heap = slot.heap;
 	for (unsigned i = 0; i < PUSHERS; i++) {
-		pushers[i] = (struct pusher){heap->id, i * 4000, 4000};
+		pushers[i] = (struct pusher){heap->id, i * 6000, 6000};
 		actor_begin(&actors[i]);
 		actor_tell(&actors[i], push_one_by_one, &pushers[i]);
 	}

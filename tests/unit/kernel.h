@@ -18,6 +18,7 @@ static struct {
 	_Atomic int maps_until_refusal; /* the last one is refused; 0: none */
 	char *_Atomic place;            /* where the next mapping without a wish goes, if not NULL */
 	void (*after_remap)(void);      /* happens just then */
+	void (*at_barrier)(void);       /* likewise, before the barrier is done */
 	_Atomic int refuse_unmap, refuse_advice, refuse_protect, refuse_remap, refuse_barrier;
 	_Atomic size_t nmaps, nadvices, nbarriers, nfutexes, mapped_nbytes, unmapped_nbytes;
 } kernel;
@@ -96,6 +97,8 @@ __attribute__((no_sanitize("address"))) long syscall(long number, ...)
 	kernel.nfutexes += number == SYS_futex;
 	if (number == SYS_membarrier) {
 		kernel.nbarriers++;
+		if (kernel.at_barrier != NULL)
+			kernel.at_barrier();
 		if (kernel.refuse_barrier)
 			return refused(ENOSYS);
 	}
