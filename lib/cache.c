@@ -172,7 +172,7 @@ static void grow_bound(struct heap *heap, unsigned szidx)
 	heap->cache.bound[szidx] = 2 * bound;
 }
 
-/* The first blocks of a class come few at a time from the shared heap: a thread that wants no more takes no pool. */
+/* The first blocks of a class, few at a time. */
 static unsigned take_shared(struct heap *heap, unsigned szidx, struct block **chain)
 {
 	struct heap *shared = heap_shared(heap->node);

@@ -65,10 +65,11 @@
 /* Blocks sorted out of an inbox per refill, so that no call pays for all. */
 #define DRAIN_BLOCKS 256
 
-/* The first refills of a class come from the heap that a node's threads share: 4, 8, 16 blocks. */
-#define YOUNG_REFILLS 3
-#define YOUNG_FIRST_BLOCKS 4
-#define YOUNG_NBYTES ((size_t)2 << 10)
+/* The first refills of a class come from the heap that a node's threads share: 1, 2, 4, 8, 16 blocks, up to so many
+ * bytes, so that a thread which wants no more takes no pool. */
+#define YOUNG_REFILLS 5
+#define YOUNG_FIRST_BLOCKS 1
+#define YOUNG_NBYTES ((size_t)1 << 10)
 /* A thread that frees so many of these blocks again is given pools of its own at once. */
 #define YOUNG_FREES 64
 
