@@ -348,6 +348,8 @@ START_TEST(running_threads_prevent_discovery)
 	pthread_barrier_t barrier;
 	pthread_t thread;
 
+	if (QUARRY_TSAN) /* its runtime starts threads past libc's account of them */
+		return;
 	play_kernel(3);
 	setenv("QUARRY_TOPOLOGY", module_path, 1);
 	pthread_barrier_init(&barrier, NULL, 2);
