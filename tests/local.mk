@@ -93,6 +93,7 @@ TEST_FILES = \
 	tests/structure/installed.sh \
 	tests/tsan.supp \
 	tests/ubsan.supp \
+	tests/unit/emulated.h \
 	tests/unit/heaps.h \
 	tests/unit/kernel.h \
 	tests/unit/unit.h \

@@ -2,6 +2,7 @@
 /*
  * check_large: blocks with mappings of their own: what is kept, split, merged and unmapped, and how they grow.
  */
+#include "emulated.h"
 #include "unit.h"
 
 #include "kernel.h"
@@ -513,6 +514,8 @@ static void *exchange_many(void *arg)
 
 START_TEST(threads_exchange_blocks_at_random)
 {
+	if (is_emulated())
+		return;
 	pthread_t threads[3];
 	uint64_t seeds[3] = {11, 22, 33};
 	for (size_t i = 0; i < COUNT(threads); i++)

@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "emulated.h"
 #include "report.h"
 
 static char caught[4096];
@@ -257,7 +258,8 @@ START_TEST(fault_aborts)
 		_exit(0);
 	}
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
-	ck_assert_str_eq(catch_end(), "quarry: double free of 0x10\n");
+	const char *said = catch_end(), *wanted = "quarry: double free of 0x10\n";
+	ck_assert(is_emulated() ? strncmp(said, wanted, strlen(wanted)) == 0 : strcmp(said, wanted) == 0);
 	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 }
 END_TEST
