@@ -119,7 +119,10 @@ QUARRY_API size_t quarry_resize_in_place(void *ptr, size_t nbytes);
 
 /* --- looking inside --------------------------------------------------------------------------------------------- */
 
-/** 1 if the address lies in memory that Quarry manages (a live block or not), else 0. Never blocks, never faults. */
+/**
+ * 1 if the address lies in memory that Quarry manages (a live block or not), else 0. Never faults and keeps no allocation
+ * waiting; an address in no arena is looked up among the large blocks, one short lock each.
+ */
 QUARRY_API int quarry_owns(const void *ptr);
 
 /**
