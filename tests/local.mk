@@ -64,6 +64,7 @@ MISUSE_TESTS = \
 
 # The shape of the source and of what is built and installed.
 STRUCTURE_TESTS = \
+	tests/structure/documented.sh \
 	tests/structure/exports.sh \
 	tests/structure/header.sh \
 	tests/structure/layers.sh \
@@ -88,15 +89,15 @@ TEST_FILES = \
 	tests/programs/common.sh \
 	tests/programs/memcached_client.py \
 	tests/stress/stress.h \
+	tests/unit/emulated.h \
+	tests/unit/heaps.h \
+	tests/unit/kernel.h \
+	tests/unit/unit.h \
 	tests/run-test \
 	tests/structure/common.sh \
 	tests/structure/installed.sh \
 	tests/tsan.supp \
 	tests/ubsan.supp \
-	tests/unit/emulated.h \
-	tests/unit/heaps.h \
-	tests/unit/kernel.h \
-	tests/unit/unit.h \
 	tests/variant
 
 # === programs ========================================================================================================
