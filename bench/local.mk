@@ -31,9 +31,11 @@ DEMO_PARTS = \
 
 BENCH_FILES = \
 	bench/benchlib.py \
+	bench/chart \
 	bench/compare \
 	bench/demo \
 	bench/instructions \
+	bench/results.svg \
 	bench/run
 
 # === programs ========================================================================================================
