@@ -21,6 +21,7 @@ UNIT_TESTS = \
 	tests/unit/check_remote \
 	tests/unit/check_report \
 	tests/unit/check_sizeclass \
+	tests/unit/check_thread \
 	tests/unit/check_walk
 
 # Long-running mixtures through the quarry_* names; QUARRY_TEST_SECONDS makes them longer.
