@@ -10,6 +10,7 @@ UNIT_TESTS = \
 	tests/unit/check_arena \
 	tests/unit/check_cache \
 	tests/unit/check_claim \
+	tests/unit/check_fork \
 	tests/unit/check_heap \
 	tests/unit/check_large \
 	tests/unit/check_lock \
