@@ -95,6 +95,14 @@ static void advance_tick(void)
 
 /* --- the thread ------------------------------------------------------------------------------------------------- */
 
+/* A hint that came just before relied on this thread: look once more after letting go of the post. */
+static bool may_end(void)
+{
+	int none = NONE;
+	atomic_store(&state, NONE);
+	return dirty_nbytes() <= DIRTY_LEAST_NBYTES || !atomic_compare_exchange_strong(&state, &none, RUNNING);
+}
+
 static void *purger(void *unused)
 {
 	(void)unused;
@@ -108,11 +116,9 @@ static void *purger(void *unused)
 		uint64_t now = os_milliseconds();
 		if (purged > 0 || dirty_nbytes() > DIRTY_LEAST_NBYTES)
 			busy_at = now;
-		if (now - busy_at > QUIET_MS)
-			break;
+		if (now - busy_at > QUIET_MS && may_end())
+			return NULL;
 	}
-	atomic_store_explicit(&state, NONE, memory_order_release);
-	return NULL;
 }
 
 static bool make_thread(void)
