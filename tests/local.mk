@@ -22,6 +22,7 @@ UNIT_TESTS = \
 	tests/unit/check_remote \
 	tests/unit/check_report \
 	tests/unit/check_sizeclass \
+	tests/unit/check_span \
 	tests/unit/check_thread \
 	tests/unit/check_walk
 
