@@ -83,11 +83,12 @@ bench_kv_load_LDADD = -lm
 
 # === running =========================================================================================================
 
+# BENCH_ARGS and DEMO_ARGS go to the scripts: make bench BENCH_ARGS=--quick
 .PHONY: bench bench-programs demo
 bench-programs: $(EXTRA_PROGRAMS) $(EXTRA_LTLIBRARIES)
 
 bench: all bench-programs
-	QUARRY_BUILD_DIR='$(abs_top_builddir)' $(top_srcdir)/bench/run
+	QUARRY_BUILD_DIR='$(abs_top_builddir)' $(top_srcdir)/bench/run $(BENCH_ARGS)
 
 demo: all $(DEMO_PARTS)
-	QUARRY_BUILD_DIR='$(abs_top_builddir)' $(top_srcdir)/bench/demo
+	QUARRY_BUILD_DIR='$(abs_top_builddir)' $(top_srcdir)/bench/demo $(DEMO_ARGS)
