@@ -19,6 +19,7 @@ UNIT_TESTS = \
 	tests/unit/check_options \
 	tests/unit/check_os \
 	tests/unit/check_pool \
+	tests/unit/check_purge \
 	tests/unit/check_remote \
 	tests/unit/check_report \
 	tests/unit/check_sizeclass \
