@@ -24,6 +24,7 @@ UNIT_TESTS = \
 	tests/unit/check_report \
 	tests/unit/check_sizeclass \
 	tests/unit/check_span \
+	tests/unit/check_stats \
 	tests/unit/check_thread \
 	tests/unit/check_walk
 
