@@ -8,6 +8,7 @@
 UNIT_TESTS = \
 	tests/unit/check_address_map \
 	tests/unit/check_arena \
+	tests/unit/check_arena_list \
 	tests/unit/check_cache \
 	tests/unit/check_claim \
 	tests/unit/check_fork \
