@@ -11,6 +11,7 @@ UNIT_TESTS = \
 	tests/unit/check_arena_list \
 	tests/unit/check_cache \
 	tests/unit/check_claim \
+	tests/unit/check_entry \
 	tests/unit/check_fork \
 	tests/unit/check_heap \
 	tests/unit/check_large \
@@ -79,6 +80,7 @@ STRUCTURE_TESTS = \
 
 # Real programs under preload, and models: make check-long only.
 LONG_TESTS = \
+	tests/model/run \
 	tests/programs/git.sh \
 	tests/programs/gxx.sh \
 	tests/programs/kv_server.sh \
@@ -92,6 +94,11 @@ LONG_TESTS = \
 TEST_FILES = \
 	tests/abi/blackbox.h \
 	tests/misuse/misuse.h \
+	tests/model/claim.pml \
+	tests/model/fork_lists.pml \
+	tests/model/fork_locks.pml \
+	tests/model/remote.pml \
+	tests/model/retire.pml \
 	tests/programs/common.sh \
 	tests/programs/memcached_client.py \
 	tests/stress/stress.h \
