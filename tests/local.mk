@@ -22,6 +22,7 @@ UNIT_TESTS = \
 	tests/unit/check_os \
 	tests/unit/check_pool \
 	tests/unit/check_purge \
+	tests/unit/check_quarry \
 	tests/unit/check_remote \
 	tests/unit/check_report \
 	tests/unit/check_sizeclass \
