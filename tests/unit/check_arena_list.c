@@ -108,6 +108,18 @@ START_TEST(empty_clean_arenas_retire_when_they_are_old)
 }
 END_TEST
 
+START_TEST(as_many_are_kept_as_it_is_told)
+{
+	for (unsigned i = 0; i < 4; i++)
+		expect(arena_list_grow(0));
+	ck_assert(!retire(0, 4));
+	ck_assert(retire(0, 3));
+	ck_assert_uint_eq(narenas(), 3);
+	ck_assert(retire(0, 1));
+	ck_assert_uint_eq(narenas(), 1);
+}
+END_TEST
+
 START_TEST(what_is_pinned_stays)
 {
 	ck_assert(arena_list_grow(0));
@@ -210,6 +222,7 @@ int main(void)
 	tcase_add_test(tcase, the_fullest_arena_serves_first);
 	tcase_add_test(tcase, a_dirty_unit_is_preferred_wherever_it_lies);
 	tcase_add_test(tcase, empty_clean_arenas_retire_when_they_are_old);
+	tcase_add_test(tcase, as_many_are_kept_as_it_is_told);
 	tcase_add_test(tcase, what_is_pinned_stays);
 	tcase_add_loop_test(tcase, retirement_waits_for_readers, 0, 2);
 	tcase_add_test(tcase, a_neighbour_helps_where_the_system_refuses);

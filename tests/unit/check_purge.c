@@ -86,6 +86,7 @@ START_TEST(some_may_stay)
 	ck_assert_uint_le(arena_list_dirty_nbytes(), dirty / 2);
 	ck_assert_uint_gt(arena_list_dirty_nbytes(), dirty / 2 - POOL_SIZE);
 	make_large();
+	ck_assert(!purge_all(SIZE_MAX, false));
 	ck_assert(purge_all(dirty / 2, false)); /* large ones first: they are cheap to give back */
 	ck_assert_uint_eq(large_kept_nbytes(), 0);
 }
@@ -139,15 +140,15 @@ END_TEST
 
 START_TEST(no_thread_for_little)
 {
-	options.decay_ms = 0;
 	make_dirty(MUCH);
 	ck_assert_threads(1); /* not before the constructors have run */
 	purge_all(0, true);
 	purge_allow();
-	make_dirty(LARGE_REQUEST_THRESHOLD);
 	lot = (struct lot){.nbytes = SMALL, .n = 2000};
 	lot_pass(&lot);
-	ck_assert_threads(1 + (LARGE_REQUEST_THRESHOLD > (2 << 20)));
+	ck_assert_threads(1);
+	make_dirty(MUCH);
+	ck_assert_threads(2);
 }
 END_TEST
 
