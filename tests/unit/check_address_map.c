@@ -31,7 +31,7 @@ static char *place(size_t nbytes)
 	return address;
 }
 
-/* --- words --------------------------------------------------------------------------------------------------------- */
+/* --- words -------------------------------------------------------------------------------------------------------- */
 
 START_TEST(a_pool_word_gives_back_what_it_was_made_of)
 {
@@ -69,7 +69,7 @@ START_TEST(one_subtraction_tells_the_owner)
 }
 END_TEST
 
-/* --- what is foreign ----------------------------------------------------------------------------------------------- */
+/* --- what is foreign ---------------------------------------------------------------------------------------------- */
 
 static int some_data = 1;
 
@@ -137,7 +137,7 @@ START_TEST(the_ends_of_the_window_are_sharp)
 }
 END_TEST
 
-/* --- placing ------------------------------------------------------------------------------------------------------- */
+/* --- placing ------------------------------------------------------------------------------------------------------ */
 
 START_TEST(placed_memory_has_words_of_its_own)
 {
@@ -207,7 +207,7 @@ START_TEST(no_place_outside_of_the_window)
 }
 END_TEST
 
-/* --- the window ---------------------------------------------------------------------------------------------------- */
+/* --- the window --------------------------------------------------------------------------------------------------- */
 
 START_TEST(the_window_is_fixed_once)
 {
@@ -252,13 +252,14 @@ START_TEST(a_mapping_outside_is_replaced_by_one_inside)
 		ck_assert_ptr_nonnull(address);
 		ck_assert_ptr_null(kernel.place);
 		ck_assert(!is_mapped_at(outside));
-		ck_assert_uint_lt(((uintptr_t)address >> QUARRY_POOL_BITS) - address_map.first_unit, address_map.nunits);
+		ck_assert_uint_lt(((uintptr_t)address >> QUARRY_POOL_BITS) - address_map.first_unit,
+		                  address_map.nunits);
 		address_map_set(address, 2, WORD_SPAN);
 	}
 }
 END_TEST
 
-/* --- refusals ------------------------------------------------------------------------------------------------------ */
+/* --- refusals ----------------------------------------------------------------------------------------------------- */
 
 START_TEST(refused_memory_is_said)
 {
@@ -304,7 +305,7 @@ START_TEST(words_that_stay_read_only_refuse_the_place)
 }
 END_TEST
 
-/* --- threads ------------------------------------------------------------------------------------------------------- */
+/* --- threads ------------------------------------------------------------------------------------------------------ */
 
 static pthread_barrier_t start;
 

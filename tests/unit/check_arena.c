@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * check_arena: which units an arena gives, in which order, and what it remembers of them; at random against a model that
+ * check_arena: which units an arena gives, in which order, what it remembers of them; at random against a model that
  * looks at one unit after the other.
  */
 #include "unit.h"
@@ -43,7 +43,7 @@ static void leave_free(size_t unit, size_t nunits, bool clean, uint8_t tick)
 
 #define ck_assert_no_run(run) ck_assert_ptr_null((run).address)
 
-/* --- birth and end ------------------------------------------------------------------------------------------------- */
+/* --- birth and end ------------------------------------------------------------------------------------------------ */
 
 START_TEST(a_new_arena_is_free_and_clean_but_for_its_head)
 {
@@ -157,7 +157,7 @@ START_TEST(refusal_is_said)
 }
 END_TEST
 
-/* --- order --------------------------------------------------------------------------------------------------------- */
+/* --- order -------------------------------------------------------------------------------------------------------- */
 
 START_TEST(lowest_address_first)
 {
@@ -258,7 +258,7 @@ START_TEST(units_are_taken_at_an_address)
 }
 END_TEST
 
-/* --- stamps -------------------------------------------------------------------------------------------------------- */
+/* --- stamps ------------------------------------------------------------------------------------------------------- */
 
 START_TEST(only_what_is_old_enough_is_taken)
 {
@@ -301,7 +301,7 @@ START_TEST(the_last_unit_says_since_when_it_is_empty)
 }
 END_TEST
 
-/* --- at random ----------------------------------------------------------------------------------------------------- */
+/* --- at random ---------------------------------------------------------------------------------------------------- */
 
 #define STEPS 20000
 

@@ -48,7 +48,7 @@ static void free_one(void *block)
 	quarry_free(block);
 }
 
-/* --- visits ----------------------------------------------------------------------------------------------------------- */
+/* --- visits ------------------------------------------------------------------------------------------------------- */
 
 START_TEST(a_sleeper_is_emptied_but_for_one_block)
 {
@@ -153,7 +153,7 @@ START_TEST(who_is_poked_ages_its_cache_itself)
 }
 END_TEST
 
-/* --- settling: the operation that was in flight during the visit, played by hand -------------------------------------- */
+/* --- settling: the operation that was in flight during the visit, played by hand ---------------------------------- */
 
 static struct block *seen, *spare;
 
@@ -331,7 +331,7 @@ START_TEST(a_thread_that_gets_in_between_is_visited_again)
 }
 END_TEST
 
-/* --- without a barrier ------------------------------------------------------------------------------------------------ */
+/* --- without a barrier -------------------------------------------------------------------------------------------- */
 
 START_TEST(threads_go_over_where_the_barrier_is_withdrawn)
 {
@@ -356,7 +356,7 @@ START_TEST(threads_go_over_where_the_barrier_is_withdrawn)
 }
 END_TEST
 
-/* --- holds ------------------------------------------------------------------------------------------------------------ */
+/* --- holds -------------------------------------------------------------------------------------------------------- */
 
 START_TEST(held_caches_hold_only_what_is_freed)
 {
@@ -391,7 +391,7 @@ START_TEST(held_caches_hold_only_what_is_freed)
 }
 END_TEST
 
-/* --- while they run ---------------------------------------------------------------------------------------------------- */
+/* --- while they run ----------------------------------------------------------------------------------------------- */
 
 static _Atomic bool stop;
 

@@ -40,7 +40,7 @@ static void put(struct heap *to, size_t n, struct block *const blocks[])
 	heap_unlock(to);
 }
 
-/* --- records ------------------------------------------------------------------------------------------------------------ */
+/* --- records ------------------------------------------------------------------------------------------------------ */
 
 START_TEST(ids_name_records_for_good)
 {
@@ -98,7 +98,7 @@ START_TEST(the_empty_heap_owns_nothing)
 }
 END_TEST
 
-/* --- pools -------------------------------------------------------------------------------------------------------------- */
+/* --- pools -------------------------------------------------------------------------------------------------------- */
 
 START_TEST(a_pool_says_whose_it_is_in_every_unit)
 {
@@ -108,7 +108,8 @@ START_TEST(a_pool_says_whose_it_is_in_every_unit)
 		take(heap, szidx, 1, &block);
 		char *start = pool_start(pool_of(block));
 		for (unsigned phase = 0; phase < size_classes[szidx].units; phase++)
-			ck_assert_uint_eq(address_map_word(start + phase * POOL_SIZE), word_of_pool(heap->id, phase, szidx));
+			ck_assert_uint_eq(address_map_word(start + phase * POOL_SIZE),
+			                  word_of_pool(heap->id, phase, szidx));
 		ck_assert_int_eq(heap->counters.out_nbytes, (int64_t)sizeclass_nbytes(szidx));
 		put(heap, 1, &block);
 		ck_assert_int_eq(heap->counters.out_nbytes, 0);
@@ -234,7 +235,7 @@ START_TEST(no_pool_without_an_arena)
 }
 END_TEST
 
-/* --- misuse ------------------------------------------------------------------------------------------------------------- */
+/* --- misuse ------------------------------------------------------------------------------------------------------- */
 
 static const char *complaint(void *ptr, const void *live)
 {

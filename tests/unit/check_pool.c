@@ -44,7 +44,7 @@ static unsigned index_of(const struct pool_header *pool, const void *block)
 	return sizeclass_block_index(pool->szidx, (size_t)((const char *)block - pool_start(pool)));
 }
 
-/* --- where things lie ---------------------------------------------------------------------------------------------- */
+/* --- where things lie --------------------------------------------------------------------------------------------- */
 
 START_TEST(headers_lie_apart_in_the_head)
 {
@@ -84,7 +84,7 @@ START_TEST(rings_keep_their_members)
 }
 END_TEST
 
-/* --- states -------------------------------------------------------------------------------------------------------- */
+/* --- states ------------------------------------------------------------------------------------------------------- */
 
 FOR_EACH_CLASS(a_new_pool_is_empty_whatever_was_there)
 {
@@ -144,7 +144,7 @@ FOR_EACH_CLASS(used_to_empty_while_virgin_blocks_are_left)
 	ck_assert_int_eq(pool_push(pool, block), POOL_STAYS);
 }
 
-/* --- order --------------------------------------------------------------------------------------------------------- */
+/* --- order -------------------------------------------------------------------------------------------------------- */
 
 FOR_EACH_CLASS(last_in_is_first_out_and_before_virgin_ones)
 {
@@ -219,7 +219,7 @@ FOR_EACH_CLASS(a_virgin_batch_keeps_to_the_most)
 	pool_check(pool);
 }
 
-/* --- memory -------------------------------------------------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------------------------------------- */
 
 FOR_EACH_CLASS(carving_touches_no_page_early)
 {
@@ -254,7 +254,7 @@ FOR_EACH_CLASS(neighbours_in_the_head_are_left_alone)
 	ck_assert_mem_eq(after, &kept_after, sizeof *after);
 }
 
-/* --- misuse -------------------------------------------------------------------------------------------------------- */
+/* --- misuse ------------------------------------------------------------------------------------------------------- */
 
 FOR_EACH_CLASS(a_double_free_is_found_and_changes_nothing)
 {
@@ -300,7 +300,7 @@ FOR_EACH_CLASS(the_check_sees_what_is_wrong)
 	ck_assert(!check_complains(pool));
 }
 
-/* --- at random ----------------------------------------------------------------------------------------------------- */
+/* --- at random ---------------------------------------------------------------------------------------------------- */
 
 #define STEPS 4000
 

@@ -49,7 +49,7 @@ static unsigned nthreads(void)
 /* The sanitizer's runtime has one of its own, sometimes. */
 #define ck_assert_threads(n) ck_assert_uint_eq(QUARRY_TSAN ? (n) : nthreads(), (n))
 
-/* --- at once ------------------------------------------------------------------------------------------------------------ */
+/* --- at once ------------------------------------------------------------------------------------------------------ */
 
 START_TEST(all_that_is_free_goes_back)
 {
@@ -110,7 +110,7 @@ START_TEST(no_grace_period_is_awaited_by_a_reader)
 }
 END_TEST
 
-/* --- by time ------------------------------------------------------------------------------------------------------------ */
+/* --- by time ------------------------------------------------------------------------------------------------------ */
 
 /* Waits for less than most dirty bytes; false after five seconds. */
 static bool decays_to(size_t most, void (*meanwhile)(void))

@@ -30,7 +30,8 @@ START_TEST(everything_mapped_is_one_of_these)
 	ck_assert_uint_eq(stats.live, 0);
 	actor_begin(&actor);
 	for (unsigned round = 0; round < 4; round++) {
-		lot = (struct lot){.nbytes = round == 3 ? LARGE : round == 2 ? SPAN : SMALL, .n = round == 0 ? 5000 : 10};
+		lot.nbytes = round == 3 ? LARGE : round == 2 ? SPAN : SMALL;
+		lot.n = round == 0 ? 5000 : 10;
 		size_t good = quarry_good_size(lot.nbytes);
 		uint64_t before = get().live;
 		lot_allocate(&lot);
@@ -94,7 +95,8 @@ START_TEST(the_summary_is_written_without_allocating)
 	struct quarry_stats after = get();
 	ck_assert_int_eq(memcmp(&before, &after, sizeof(before)), 0);
 	ck_assert_int_gt(read(ends[0], text, sizeof(text) - 1), 0);
-	const char *words[] = {"Quarry", quarry_version(), "mapped", "live", "cached", "free", "clean", "arenas", "heaps"};
+	const char *words[] = {"Quarry", quarry_version(), "mapped", "live", "cached",
+	                       "free", "clean", "arenas", "heaps"};
 	for (size_t i = 0; i < COUNT(words); i++)
 		ck_assert_ptr_nonnull(strstr(text, words[i]));
 	close(ends[0]);

@@ -18,7 +18,7 @@
 #define SMALL_SZIDX sizeclass_of(SMALL)
 #define SPAN (sizeclass_limit + 1000)
 
-/* --- lots: blocks that come and go together, stamped meanwhile ----------------------------------------------------- */
+/* --- lots: blocks that come and go together, stamped meanwhile ---------------------------------------------------- */
 
 #define LOT_MOST 20000
 
@@ -74,7 +74,7 @@ static inline struct heap *heap_of_actor(struct actor *actor)
 	return heap;
 }
 
-/* --- where things are ---------------------------------------------------------------------------------------------- */
+/* --- where things are --------------------------------------------------------------------------------------------- */
 
 static inline struct heap *owner_of(const void *block)
 {
