@@ -198,8 +198,10 @@ static void put_unused_object(struct arena_object *arena)
 bool arena_list_grow(unsigned node)
 {
 	struct arena_object *arena = take_unused_object(node);
-	if (arena == NULL)
+	if (arena == NULL) {
+		atomic_store_explicit(&node_arenas[node].exhausted, true, relaxed);
 		return false;
+	}
 	char *below = atomic_load_explicit(&lowest_base, relaxed);
 	bool mapped = arena_map(arena, node, below == NULL ? NULL : below - ARENA_SIZE);
 	atomic_store_explicit(&node_arenas[node].exhausted, !mapped, relaxed);

@@ -176,7 +176,7 @@ static void grow_bound(struct heap *heap, unsigned szidx)
 static unsigned take_shared(struct heap *heap, unsigned szidx, struct block **chain)
 {
 	struct heap *shared = heap_shared(heap->node);
-	unsigned want = YOUNG_FIRST_BLOCKS << heap->classes[szidx].refills++;
+	unsigned want = YOUNG_FIRST_BLOCKS << heap->classes[szidx].refills;
 	unsigned most = (unsigned)(YOUNG_NBYTES / sizeclass_nbytes(szidx)), n = 0;
 	if (shared == NULL)
 		return 0;
@@ -194,6 +194,7 @@ static unsigned take_shared(struct heap *heap, unsigned szidx, struct block **ch
 		*chain = block;
 	}
 	remote_unlock(shared);
+	heap->classes[szidx].refills += n > 0;
 	return n;
 }
 

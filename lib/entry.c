@@ -120,9 +120,9 @@ static void *allocate_large(size_t nbytes, size_t alignment, bool *zeroed)
 /* A request that pools do not serve: above the threshold, or of an alignment that no class has. */
 void *entry_malloc_big(size_t nbytes, size_t alignment, bool *zeroed)
 {
+	nbytes += nbytes == 0;
 	if (nbytes > LARGE_REQUEST_THRESHOLD || alignment > LARGE_REQUEST_THRESHOLD)
 		return allocate_large(nbytes, alignment, zeroed);
-	nbytes += nbytes == 0;
 	enum effort effort = GROW;
 	for (;;) {
 		uint64_t births = arena_list_births();
@@ -266,6 +266,8 @@ static void free_locked(struct heap *heap, struct block *block, uint32_t word)
 	} else if (word_owner(word) == heap->id || is_wanted(heap, szidx)) {
 		if (cache_push(&heap->cache, szidx, block))
 			cache_overflow(heap, szidx);
+		else if (unlikely(word_owner(word) != heap->id && comes_of_age(heap, szidx)))
+			cache_flush_list(heap, szidx);
 	} else {
 		cache_post(heap->outbox, block, word);
 	}
