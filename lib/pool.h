@@ -37,7 +37,7 @@ struct pool_header {
 	uint32_t nextoffset; /* bytes from the pool's start to the first virgin block */
 	union {
 		uint32_t maxnextoffset;  /* its largest value that still names a block */
-		_Atomic uint32_t nbytes; /* spans: usable bytes; relaxed, a walk reads it while its holder writes */
+		_Atomic uint32_t nbytes; /* spans: usable bytes; a walk reads it, then the word again */
 	};
 	uint16_t count;
 	uint16_t capacity;

@@ -29,7 +29,7 @@ static void count_live(size_t added, size_t removed)
 
 static size_t get_nbytes(const void *start)
 {
-	return atomic_load_explicit(&pool_header_at(start)->nbytes, memory_order_relaxed);
+	return atomic_load_explicit(&pool_header_at(start)->nbytes, memory_order_acquire);
 }
 
 static void set_nbytes(void *start, size_t nbytes)
