@@ -7,6 +7,7 @@
 #include <dirent.h>
 
 #include "arena_list.h"
+#include "emulated.h"
 #include "large.h"
 #include "options.h"
 #include "os.h"
@@ -46,8 +47,8 @@ static unsigned nthreads(void)
 	return n - 2;
 }
 
-/* The sanitizer's runtime has one of its own, sometimes. */
-#define ck_assert_threads(n) ck_assert_uint_eq(QUARRY_TSAN ? (n) : nthreads(), (n))
+/* The sanitizer's runtime has one of its own, sometimes; so has an emulator. */
+#define ck_assert_threads(n) ck_assert_uint_eq(QUARRY_TSAN || is_emulated() ? (n) : nthreads(), (n))
 
 /* --- at once ------------------------------------------------------------------------------------------------------ */
 
