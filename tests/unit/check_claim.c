@@ -5,6 +5,7 @@
  */
 #include "heaps.h"
 
+#include "entry.h"
 #include "kernel.h"
 
 static struct actor actor;
@@ -157,6 +158,15 @@ END_TEST
 
 static struct block *seen, *spare;
 
+/* What a debug build's malloc would note of a block that it pops. */
+static void hand_out(struct block *block)
+{
+	uint32_t word = address_map_word(block);
+	unsigned index = sizeclass_block_index(word_szidx(word), (size_t)((char *)block - entry_pool_start(block, word)));
+	if (QUARRY_DEBUG)
+		pool_header_at(entry_pool_start(block, word))->freed_bits[index / 64] &= ~((uint64_t)1 << index % 64);
+}
+
 /* A visit noted `seen` at the list's head; `spare` is with the program. */
 static void visit_in_flight(void)
 {
@@ -211,6 +221,7 @@ START_TEST(the_head_was_popped)
 {
 	visit_in_flight();
 	NEED_BARRIER();
+	hand_out(seen);
 	theirs->cache.head[SMALL_SZIDX] = theirs->seen_next;
 	end_in_flight(0);
 	actor_do(&actor, free_one, seen);
@@ -244,6 +255,7 @@ START_TEST(a_list_of_one_was_popped)
 	ck_assert_uint_eq(list_length(theirs, SMALL_SZIDX), 1);
 	ck_assert(claim_visit(CLAIM_ALL));
 	ck_assert_ptr_null(theirs->seen_next);
+	hand_out(lot.block[0]);
 	theirs->cache.head[SMALL_SZIDX] = NULL;
 	end_in_flight(0);
 	actor_do(&actor, free_one, lot.block[0]);
@@ -308,6 +320,7 @@ static void pop_at_third_barrier(void)
 	struct cache *cache = &theirs->cache;
 	if (++nbarriers != 3)
 		return;
+	hand_out(cache->head[SMALL_SZIDX]);
 	cache->head[SMALL_SZIDX] = cache->head[SMALL_SZIDX]->next;
 	cache->room[SMALL_SZIDX]++;
 }
