@@ -81,7 +81,7 @@ STRUCTURE_TESTS = \
 
 # Real programs under preload, and models: make check-long only.
 LONG_TESTS = \
-	tests/model/run \
+	tests/model/run.sh \
 	tests/programs/git.sh \
 	tests/programs/gxx.sh \
 	tests/programs/kv_server.sh \
