@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Check the models of the protocols exhaustively with spin, then each of their mutations, which must be caught:
-# run [MODEL...], by default all. A line per run, and one per model at the end; status 0 only if all is as it must be.
+# run.sh [MODEL...], by default all. A line per run, and one per model at the end; status 0 only if all is as it must be.
 #
 # The table below says what is run. A mutation leaves out or misplaces one step of a protocol; where the model finds no
 # error then, it checks nothing. QUARRY_MODEL_JOBS runs at a time (2), each below 60 s and 2 GB on one idle core.
