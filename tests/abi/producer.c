@@ -65,11 +65,11 @@ static void consume(void)
 {
 	for (size_t ticket; (ticket = take_ticket(&consumed, &consume_until)) != SIZE_MAX;) {
 		struct block **slot = &slots[ticket % SLOTS], *block;
-		while ((block = __atomic_load_n(slot, __ATOMIC_ACQUIRE)) == NULL)
+		/* Not read and then cleared: a consumer one round ahead may wait for the same slot. */
+		while ((block = __atomic_exchange_n(slot, NULL, __ATOMIC_ACQ_REL)) == NULL)
 			sched_yield();
 		pattern_check(block->bytes, block->nbytes - sizeof *block, 4);
 		free(block);
-		__atomic_store_n(slot, NULL, __ATOMIC_RELEASE);
 	}
 }
 
