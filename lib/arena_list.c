@@ -34,6 +34,7 @@ static unsigned npins;                   /* under list_lock */
 /* Retired, chained by nextarena, under list_lock: readers may still look; to be unmapped. */
 static struct arena_object *in_grace, *past_grace;
 static CDS_LIST_HEAD(all_arenas);
+char rcu_readers;
 static char *_Atomic lowest_base; /* where the next arena is asked for: just below */
 static _Atomic uint8_t tick_now;
 
@@ -214,7 +215,7 @@ bool arena_list_grow(unsigned node)
 	atomic_fetch_add_explicit(&arena_list_counters.mapped_nbytes, arena_nbytes(arena), relaxed);
 
 	lock_take(&list_lock, LOCK_LIST);
-	cds_list_add_rcu(&arena->rcu_link, &all_arenas);
+	rcu_list_add(&arena->rcu_link, &all_arenas);
 	lock_drop(&list_lock, LOCK_LIST);
 
 	struct node_arenas *on = &node_arenas[node];
@@ -250,7 +251,7 @@ static void wait_for_readers(void)
 {
 	int state;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-	urcu_bp_synchronize_rcu();
+	rcu_wait_for_readers();
 	pthread_setcancelstate(state, NULL);
 	arena_list_reader_lock();
 	arena_list_reader_unlock();
@@ -384,12 +385,12 @@ static struct arena_object *object_of(struct cds_list_head *link)
 
 struct arena_object *arena_list_first(void)
 {
-	return object_of(rcu_dereference(all_arenas.next));
+	return object_of(rcu_list_next(&all_arenas));
 }
 
 struct arena_object *arena_list_next(struct arena_object *arena)
 {
-	return object_of(rcu_dereference(arena->rcu_link.next));
+	return object_of(rcu_list_next(&arena->rcu_link));
 }
 
 void arena_list_pin(void)
