@@ -31,10 +31,10 @@ static struct lock list_lock; /* of unused_arena_objects and of changes to all_a
 static struct lock reader_lock; /* rank LIST as well, never held with list_lock */
 static struct arena_object *unused_arena_objects;
 static unsigned npins;                   /* under list_lock */
+static bool has_rcu_readers;             /* under list_lock; stays once set */
 /* Retired, chained by nextarena, under list_lock: readers may still look; to be unmapped. */
 static struct arena_object *in_grace, *past_grace;
 static CDS_LIST_HEAD(all_arenas);
-char rcu_readers;
 static char *_Atomic lowest_base; /* where the next arena is asked for: just below */
 static _Atomic uint8_t tick_now;
 
@@ -247,14 +247,23 @@ static struct arena_object *take_empty(struct node_arenas *on, uint8_t age, unsi
 }
 
 /* synchronize_rcu is a cancellation point, and being cancelled in it leaves its mutex locked. */
-static void wait_for_readers(void)
+static void wait_for_readers(bool by_rcu)
 {
 	int state;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-	rcu_wait_for_readers();
+	if (by_rcu)
+		rcu_wait_for_readers();
 	pthread_setcancelstate(state, NULL);
 	arena_list_reader_lock();
 	arena_list_reader_unlock();
+}
+
+/* A reader that comes after an arena was unlisted, both under list_lock, does not find it. */
+void arena_list_admit_rcu(void)
+{
+	lock_take(&list_lock, LOCK_LIST);
+	has_rcu_readers = true;
+	lock_drop(&list_lock, LOCK_LIST);
 }
 
 /* liburcu aborts the process if membarrier is withdrawn: ask first. */
@@ -284,12 +293,14 @@ void arena_list_after_fork_child(void)
 
 bool arena_list_retire(unsigned node, uint8_t age, unsigned keep)
 {
-	if (!barrier_still_works())
-		return false;
+	bool barrier_works = barrier_still_works();
 	/* The node's lock is outside the list's: what is pinned stays listed, and nothing is pinned in between. */
 	lock_take(&node_arenas[node].lock, LOCK_NODE);
 	lock_take(&list_lock, LOCK_LIST);
+	bool by_rcu = has_rcu_readers;
 	bool free_to_go = npins == 0 && in_grace == NULL; /* one grace period at a time */
+	if (by_rcu && !barrier_works)
+		free_to_go = false;
 	struct arena_object *retired = free_to_go ? take_empty(&node_arenas[node], age, keep) : NULL;
 	for (struct arena_object *arena = retired; arena != NULL; arena = arena->nextarena)
 		cds_list_del_rcu(&arena->rcu_link);
@@ -299,7 +310,7 @@ bool arena_list_retire(unsigned node, uint8_t age, unsigned keep)
 	lock_drop(&node_arenas[node].lock, LOCK_NODE);
 	if (retired == NULL)
 		return false;
-	wait_for_readers();
+	wait_for_readers(by_rcu);
 	end_grace();
 	return true;
 }

@@ -87,6 +87,9 @@ struct arena_list_counters {
 };
 extern struct arena_list_counters arena_list_counters;
 
+/** From now on there may be readers by RCU, the calling thread among them. Before its first read section. */
+void arena_list_admit_rcu(void);
+
 /**
  * The lock of readers that may not register with RCU (threads that begin or end). Retirement passes it once after its
  * grace period.

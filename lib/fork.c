@@ -5,6 +5,7 @@
 #include "fork.h"
 
 #include <pthread.h>
+#include <sys/single_threaded.h>
 
 #include "address_map.h"
 #include "arena_list.h"
@@ -14,12 +15,20 @@
 #include "lock.h"
 #include "meta.h"
 #include "purge.h"
+#include "rcu.h"
 #include "thread.h"
+
+/* As prepare found it, for what follows; libc runs fork handlers one fork at a time. */
+static const struct rcu_calls *rcu;
+static bool was_threaded;
 
 static void prepare(void)
 {
+	was_threaded = !__libc_single_threaded;
 	thread_heap(); /* attaching takes locks */
-	urcu_bp_before_fork();
+	rcu = rcu_calls();
+	if (rcu != NULL)
+		rcu->before_fork();
 	claim_lock();
 	heap_lock_for_fork();
 	claim_prepare_fork();
@@ -42,7 +51,8 @@ static void let_go(bool in_child)
 static void parent(void)
 {
 	let_go(false);
-	urcu_bp_after_fork_parent();
+	if (rcu != NULL)
+		rcu->after_fork_parent();
 }
 
 static void child(void)
@@ -53,7 +63,10 @@ static void child(void)
 	arena_list_after_fork_child();
 	thread_after_fork_child();
 	purge_after_fork_child();
-	urcu_bp_after_fork_child();
+	if (rcu != NULL)
+		rcu->after_fork_child();
+	if (was_threaded)
+		rcu_after_fork_child();
 }
 
 void fork_init(void)

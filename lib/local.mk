@@ -20,13 +20,15 @@ core_rooms += \
 
 # layer 2: this thread, these nodes, Quarry's own records; lib/topology.c is a module of its own
 core_rooms += \
-	lib/rcu.h \
+	lib/rcu.h lib/rcu.c \
 	lib/slot.h \
 	lib/topology.h \
 	lib/node.h lib/node.c \
 	lib/meta.h lib/meta.c
 topology_rooms = \
 	lib/topology.c
+archive_rooms = \
+	lib/rcu_linked.c
 
 # layer 3: arenas
 core_rooms += \
@@ -66,23 +68,24 @@ surface_rooms = \
 include_quarrydir = $(includedir)/quarry
 include_quarry_HEADERS = include/quarry/quarry.h
 
-noinst_LTLIBRARIES += lib/libquarry_core.la lib/libquarry_surface.la
+noinst_LTLIBRARIES += lib/libquarry_core.la lib/libquarry_surface.la lib/libquarry_linked.la
 lib_libquarry_core_la_SOURCES = $(core_rooms)
 lib_libquarry_surface_la_SOURCES = $(surface_rooms)
+lib_libquarry_linked_la_SOURCES = $(archive_rooms)
 
 library_version = -version-info 0:0:0
 EXTRA_DIST += lib/libquarry.map lib/libquarry_malloc.map
 
 lib_LTLIBRARIES += lib/libquarry.la
 lib_libquarry_la_SOURCES =
-lib_libquarry_la_LIBADD = lib/libquarry_core.la $(URCU_LIBS)
+lib_libquarry_la_LIBADD = lib/libquarry_core.la
 lib_libquarry_la_LDFLAGS = $(AM_LDFLAGS) $(QUARRY_SHARED_LDFLAGS) $(library_version) \
 	-Wl,--version-script=$(top_srcdir)/lib/libquarry.map
 EXTRA_lib_libquarry_la_DEPENDENCIES = lib/libquarry.map
 
 lib_LTLIBRARIES += lib/libquarry_malloc.la
 lib_libquarry_malloc_la_SOURCES =
-lib_libquarry_malloc_la_LIBADD = lib/libquarry_surface.la lib/libquarry_core.la $(URCU_LIBS)
+lib_libquarry_malloc_la_LIBADD = lib/libquarry_surface.la lib/libquarry_core.la
 lib_libquarry_malloc_la_LDFLAGS = $(AM_LDFLAGS) $(QUARRY_SHARED_LDFLAGS) $(library_version) \
 	-Wl,--version-script=$(top_srcdir)/lib/libquarry_malloc.map
 EXTRA_lib_libquarry_malloc_la_DEPENDENCIES = lib/libquarry_malloc.map
@@ -105,8 +108,8 @@ archivedir = $(libdir)
 archive_DATA = $(archives)
 endif
 
-lib/libquarry.a: lib/libquarry_core.la
-lib/libquarry_malloc.a: lib/libquarry_core.la lib/libquarry_surface.la
+lib/libquarry.a: lib/libquarry_core.la lib/libquarry_linked.la
+lib/libquarry_malloc.a: lib/libquarry_core.la lib/libquarry_surface.la lib/libquarry_linked.la
 $(archives):
 	$(AM_V_GEN)rm -f $@ && \
 	$(LD) -r -o $(@:.a=.o) --whole-archive $(patsubst lib/%.la,lib/.libs/%.a,$^) && \

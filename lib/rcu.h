@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * RCU: the only file that includes liburcu. Flavour bp: it needs no announcement by threads, registers them without
- * allocating, and has fork hooks. With _LGPL_SOURCE its read side is inlined (about a nanosecond for a pair).
+ * RCU: the door to liburcu. Flavour bp: it needs no announcement by threads, registers them without allocating, and
+ * has fork hooks.
  *
- * Invariants: a thread enters a read section only when registered (thread.c sees to that, before it takes any lock),
- * since registration calls into the loader and libc. No lock is taken and nothing is called out within one.
- * Grace periods are awaited with no lock held, by the purger or by trim's retirement only.
+ * Owns the table of liburcu's calls. A program that has neither a reader nor an arena to retire under one never loads
+ * liburcu, and starts faster by that: the shared libraries open it when the first reader comes; the archives, whose
+ * programs may have no loader, link it (rcu_linked.c).
+ *
+ * Invariants: the table is published once, whole (release, acquire). A thread enters a read section only when
+ * registered (thread.c sees to that, before it takes any lock), since registration calls into the loader and libc. No
+ * lock is taken and nothing is called out within one. Grace periods are awaited with no lock held, by the purger or by
+ * trim's retirement only.
  */
 #ifndef QUARRY_RCU_H
 #define QUARRY_RCU_H
@@ -13,11 +18,44 @@
 #ifndef _LGPL_SOURCE
 #define _LGPL_SOURCE
 #endif
-#include <stdbool.h>
-#include <urcu-bp.h>
+#include <urcu/pointer.h>
 #include <urcu/rculist.h>
 
 #include "compiler.h"
+
+struct rcu_calls {
+	void (*register_thread)(void);
+	void (*read_lock)(void);
+	void (*read_unlock)(void);
+	int (*read_ongoing)(void);
+	void (*synchronize_rcu)(void);
+	void (*before_fork)(void);
+	void (*after_fork_parent)(void);
+	void (*after_fork_child)(void);
+	void *(*reader)(void); /* this thread's registration; NULL without one */
+};
+
+/** Open liburcu unless it is. False: it cannot be had, and will not be. Calls the loader: no lock held. */
+bool rcu_open(void);
+
+/** The table; NULL while liburcu is not open. */
+const struct rcu_calls *rcu_calls(void);
+
+/** In the child of a threaded process: another thread may have held the loader's locks; what is not open stays closed. */
+void rcu_after_fork_child(void);
+
+/** Has this thread registered? Doing so maps memory, and liburcu aborts where that is refused. */
+static inline bool rcu_is_registered(void)
+{
+	const struct rcu_calls *calls = rcu_calls();
+	return calls != NULL && calls->reader() != NULL;
+}
+
+/** Asked without registering. */
+static inline bool rcu_is_reading(void)
+{
+	return rcu_is_registered() && rcu_calls()->read_ongoing();
+}
 
 /*
  * ThreadSanitizer sees neither liburcu's barriers nor its grace periods. These tell it what both promise: what was
@@ -35,37 +73,26 @@ void __tsan_release(void *address);
 /* Stands for "all read sections so far". */
 extern char rcu_readers;
 
-/* Has this thread registered? Doing so maps memory, and liburcu aborts where that is refused. */
-static inline bool rcu_is_registered(void)
-{
-	return URCU_TLS(urcu_bp_reader) != NULL;
-}
-
-/* Asked without registering. */
-static inline bool rcu_is_reading(void)
-{
-	return rcu_is_registered() && urcu_bp_read_ongoing();
-}
-
+/** Begin a read section. The thread is registered. */
 static inline void rcu_enter(void)
 {
-	urcu_bp_read_lock();
+	rcu_calls()->read_lock();
 }
 
 static inline void rcu_leave(void)
 {
 	__tsan_release(&rcu_readers);
-	urcu_bp_read_unlock();
+	rcu_calls()->read_unlock();
 }
 
-/* List a record: readers find it with all that was written to it. Under the writers' lock. */
+/** List a record: readers find it with all that was written to it. Under the writers' lock. */
 static inline void rcu_list_add(struct cds_list_head *link, struct cds_list_head *list)
 {
 	__tsan_release(link);
 	cds_list_add_rcu(link, list);
 }
 
-/* The link behind this one, in a read section or with the list's records pinned. */
+/** The link behind this one, in a read section or with the list's records pinned. */
 static inline struct cds_list_head *rcu_list_next(struct cds_list_head *link)
 {
 	struct cds_list_head *next = rcu_dereference(link->next);
@@ -73,9 +100,10 @@ static inline struct cds_list_head *rcu_list_next(struct cds_list_head *link)
 	return next;
 }
 
+/** Wait until every read section that has begun is over. liburcu is open. */
 static inline void rcu_wait_for_readers(void)
 {
-	urcu_bp_synchronize_rcu();
+	rcu_calls()->synchronize_rcu();
 	__tsan_acquire(&rcu_readers);
 }
 

@@ -27,7 +27,8 @@ struct slot {
 	struct heap *_Atomic current; /* the heap whose cache serves this thread; heap_empty while diverted */
 	_Atomic uint32_t last;        /* the list of the operation in hand or, else, of the last one */
 	volatile uint32_t state;
-	volatile uint32_t registering; /* inside liburcu, which may hold its locks */
+	volatile uint8_t registering; /* inside liburcu, which may hold its locks */
+	volatile uint8_t registered;  /* with liburcu, for its readers */
 	struct heap *volatile heap;   /* the heap it is attached to; NULL unless ready */
 };
 

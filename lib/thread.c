@@ -11,6 +11,7 @@
 #include "claim.h"
 #include "node.h"
 #include "os.h"
+#include "rcu.h"
 #include "remote.h"
 
 #define relaxed memory_order_relaxed
@@ -142,17 +143,20 @@ static bool is_registered(void)
 {
 	if (thread_heap() == NULL)
 		return false;
-	if (likely(rcu_is_registered()))
+	if (likely(slot.registered))
 		return true;
+	if (!rcu_open())
+		return false;
+	arena_list_admit_rcu();
 	size_t probe_nbytes = 16 * os_page_size();
 	void *probe = os_map(NULL, probe_nbytes);
 	if (probe == NULL)
 		return false;
 	os_unmap(probe, probe_nbytes);
 	slot.registering = 1;
-	rcu_enter();
-	rcu_leave();
+	rcu_calls()->register_thread();
 	slot.registering = 0;
+	slot.registered = 1;
 	return true;
 }
 

@@ -4,7 +4,7 @@ dnl Sets QUARRY_CPPFLAGS, QUARRY_CFLAGS, QUARRY_CXXFLAGS (library and tests), QU
 dnl QUARRY_SHARED_LDFLAGS (the shared libraries). A flag that the tools do not know is left out, except the few that
 dnl the design rests on.
 AC_DEFUN([QUARRY_COMPILER_FLAGS], [
-dnl _LGPL_SOURCE: liburcu's read side inline; its registration is the only call that remains.
+dnl _LGPL_SOURCE: the list and pointer functions of liburcu inline, so that nothing links it.
 QUARRY_CPPFLAGS="-D_LGPL_SOURCE"
 dnl Empty, as a source that defines it by itself does; a C++ compiler on Linux always defines it.
 QUARRY_CFLAGS="-D_GNU_SOURCE="

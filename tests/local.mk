@@ -118,9 +118,9 @@ TEST_FILES = \
 
 # A suite links the rooms that it uses, without the constructor: it begins and replaces what it likes. A program that uses
 # none (tests/abi) links none.
-LDADD = lib/libquarry_core.la $(URCU_LIBS) $(CHECK_LIBS)
+LDADD = lib/libquarry_core.la $(CHECK_LIBS)
 # A stress test links all rooms, the constructor among them.
-$(STRESS_TESTS): LDADD = -Wl,--whole-archive,lib/.libs/libquarry_core.a,--no-whole-archive $(URCU_LIBS)
+$(STRESS_TESTS): LDADD = -Wl,--whole-archive,lib/.libs/libquarry_core.a,--no-whole-archive
 
 if SANITIZED
 check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS)

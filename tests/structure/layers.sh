@@ -43,7 +43,7 @@ only() {
 		[[ " $* " == *" $file "* ]] || complain "$file includes <$pattern...>; only $* may"
 	done < <(grep -lE "^#[ 	]*include[ 	]*[<\"]$pattern" lib/*.[ch])
 }
-only urcu lib/rcu.h
+only urcu lib/rcu.h lib/rcu_linked.c
 only hwloc lib/topology.c
 only sys/mman lib/os.c
 finish

@@ -12,7 +12,7 @@ for library in libquarry libquarry_malloc; do
 	readelf -dW "$file" >"$scratch/dynamic"
 	while read -r needed; do
 		case $needed in
-		libc.so.6 | liburcu-bp.so.* | liburcu-common.so.* | ld-linux*) ;;
+		libc.so.6 | ld-linux*) ;;
 		*) complain "$library needs $needed" ;;
 		esac
 	done < <(sed -n 's/.*(NEEDED).*\[\(.*\)\].*/\1/p' "$scratch/dynamic")
@@ -29,4 +29,11 @@ grep -q libquarry_malloc "$scratch/maps" || complain "the library is not mapped 
 if [ "$(find /sys/devices/system/node -maxdepth 1 -name 'node[0-9]*' | wc -l)" -le 1 ]; then
 	if grep -E 'hwloc|udev|libquarry_topology' "$scratch/maps"; then complain "mapped on a one-node machine"; fi
 fi
+if grep -E 'liburcu' "$scratch/maps"; then complain "mapped in a process that never asks whose a pointer is"; fi
+
+# The name by which it is opened is that of the library that the headers belong to.
+soname=$(sed -n 's/^#define SONAME "\(.*\)"/\1/p' "$source_dir/lib/rcu.c")
+ldconfig=$(PATH=$PATH:/sbin:/usr/sbin command -v ldconfig)
+"$ldconfig" -p >"$scratch/installed"
+grep -qw "$soname" "$scratch/installed" || complain "lib/rcu.c opens $soname, which is not installed"
 finish
