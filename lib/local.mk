@@ -14,7 +14,7 @@ core_rooms = \
 # layer 1: the system
 core_rooms += \
 	lib/report.h lib/report.c \
-	lib/options.h lib/options.c \
+	lib/options.h lib/options_table.h lib/options.c \
 	lib/os.h lib/os.c \
 	lib/lock.h lib/lock.c
 

@@ -2,7 +2,7 @@
 /*
  * options: see options.h.
  *
- * A new key is a field in struct options, its default below, and one line of the table.
+ * A new key is a field in struct options and one line of options_table.h.
  */
 #include <limits.h>
 #include <stdbool.h>
@@ -18,13 +18,9 @@
 #define SHOWN_NBYTES 64
 
 struct options options = {
-	.purge = OPTION_PURGE_THREAD,
-	.decay_ms = 1000,
-	.on_error = OPTION_ON_ERROR_ABORT,
-	.numa = OPTION_NUMA_LOCAL,
-	.huge_pages = OPTION_HUGE_PAGES_NEVER,
-	.cache_kib = 4096,
-	.stats = OPTION_STATS_NONE,
+#define OPTION_WORDS(key, words, value, meaning) .key = value,
+#define OPTION_NUMBER(key, min, max, value, meaning) .key = value,
+#include "options_table.h"
 };
 
 /* One key. Its values are words, the first being 0, or numbers from min to max. */
@@ -37,13 +33,9 @@ struct option {
 };
 
 static const struct option table[] = {
-	{ "purge",      &options.purge,      "thread|inline|off", 0, 0 },
-	{ "decay_ms",   &options.decay_ms,   NULL,                0, 600000 },
-	{ "on_error",   &options.on_error,   "abort|report",      0, 0 },
-	{ "numa",       &options.numa,       "local|off",         0, 0 },
-	{ "huge_pages", &options.huge_pages, "never|inherit",     0, 0 },
-	{ "cache_kib",  &options.cache_kib,  NULL,                0, 65536 },
-	{ "stats",      &options.stats,      "none|exit",         0, 0 },
+#define OPTION_WORDS(key, words, value, meaning) { #key, &options.key, words, 0, 0 },
+#define OPTION_NUMBER(key, min, max, value, meaning) { #key, &options.key, NULL, min, max },
+#include "options_table.h"
 };
 
 #define NOPTIONS (sizeof table / sizeof table[0])
@@ -117,19 +109,37 @@ static void report_unknown_key(struct slice key, struct slice value)
 	report_line("QUARRY_CONF: unknown key %.*s (value %.*s), the keys are %s", SHOWN(key), SHOWN(value), data);
 }
 
-static void apply(struct slice key, struct slice value)
+static const struct option *find(struct slice key)
 {
 	for (size_t i = 0; i < NOPTIONS; i++) {
-		const struct option *option = &table[i];
-
-		if (!slice_is(key, option->key, strlen(option->key)))
-			continue;
-		if (!(option->words ? parse_word(option->words, value, option->field)
-				    : parse_number(value, option->min, option->max, option->field)))
-			report_bad_value(option, value);
-		return;
+		if (slice_is(key, table[i].key, strlen(table[i].key)))
+			return &table[i];
 	}
-	report_unknown_key(key, value);
+	return NULL;
+}
+
+static bool parse_value(const struct option *option, struct slice value, unsigned *result)
+{
+	return option->words ? parse_word(option->words, value, result)
+			     : parse_number(value, option->min, option->max, result);
+}
+
+static void apply(struct slice key, struct slice value)
+{
+	const struct option *option = find(key);
+
+	if (!option)
+		report_unknown_key(key, value);
+	else if (!parse_value(option, value, option->field))
+		report_bad_value(option, value);
+}
+
+bool options_accept(const char *key, const char *value)
+{
+	const struct option *option = find((struct slice){ key, strlen(key) });
+	unsigned ignored;
+
+	return option && parse_value(option, (struct slice){ value, strlen(value) }, &ignored);
 }
 
 void options_parse(const char *conf)

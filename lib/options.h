@@ -9,6 +9,8 @@
 #ifndef QUARRY_OPTIONS_H
 #define QUARRY_OPTIONS_H
 
+#include <stdbool.h>
+
 /* Who gives memory back by time. */
 enum option_purge {
 	OPTION_PURGE_THREAD, /* a background thread, started when there is something to do */
@@ -59,6 +61,9 @@ void options_read(void);
 
 /** Apply "key:value,key:value". The last of two values for one key holds; empty items are passed over. */
 void options_parse(const char *conf);
+
+/** Is there such a key, and is this one of its values? Changes nothing and says nothing; for the quarry command. */
+bool options_accept(const char *key, const char *value);
 
 /** Value of an environment variable, found without libc's lock; NULL also in a set-uid program. */
 const char *options_environment(const char *name);

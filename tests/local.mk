@@ -79,6 +79,12 @@ STRUCTURE_TESTS = \
 	tests/structure/linking.sh \
 	tests/structure/needed.sh
 
+# The quarry command.
+TOOLS_TESTS = \
+	tests/tools/doctor.sh \
+	tests/tools/documented.sh \
+	tests/tools/run.sh
+
 # Real programs under preload, and models: make check-long only.
 LONG_TESTS = \
 	tests/model/run.sh \
@@ -110,6 +116,7 @@ TEST_FILES = \
 	tests/run-test \
 	tests/structure/common.sh \
 	tests/structure/installed.sh \
+	tests/tools/common.sh \
 	tests/tsan.supp \
 	tests/ubsan.supp \
 	tests/variant
@@ -127,13 +134,13 @@ check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS)
 TESTS += $(UNIT_TESTS) $(STRESS_TESTS)
 else
 check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS) $(ABI_TESTS) $(MISUSE_TESTS)
-TESTS += $(STRUCTURE_TESTS) $(UNIT_TESTS) $(ABI_TESTS) $(MISUSE_TESTS) $(STRESS_TESTS)
+TESTS += $(STRUCTURE_TESTS) $(TOOLS_TESTS) $(UNIT_TESTS) $(ABI_TESTS) $(MISUSE_TESTS) $(STRESS_TESTS)
 if HAVE_CXX
 check_PROGRAMS += $(ABI_CXX_TESTS)
 TESTS += $(ABI_CXX_TESTS)
 endif
 endif
-EXTRA_DIST += $(STRUCTURE_TESTS) $(LONG_TESTS) $(TEST_FILES)
+EXTRA_DIST += $(STRUCTURE_TESTS) $(TOOLS_TESTS) $(LONG_TESTS) $(TEST_FILES)
 
 tests_abi_lifecycle_SOURCES = tests/abi/lifecycle.cc
 tests_abi_operators_SOURCES = tests/abi/operators.cc
