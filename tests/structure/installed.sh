@@ -42,6 +42,18 @@ use() {
 	fi
 }
 
+# Where a machine has several nodes the library opens its module by the name that was compiled in.
+module_is_named() {
+	local libdir path
+	libdir=$(pkg-config --variable=libdir "$1")
+	path=$libdir/quarry/libquarry_topology.so
+	[ -e "$libdir/$1.so" ] || return 0
+	[ -e "$path" ] || complain "$path is not installed"
+	tr '\0' '\n' <"$libdir/$1.so" | grep -axF "$path" >/dev/null || complain "$1.so does not name $path"
+}
+
+module_is_named libquarry
+module_is_named libquarry_malloc
 use libquarry ""
 use libquarry_malloc malloc
 use libquarry "" --static
