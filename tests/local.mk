@@ -97,6 +97,11 @@ LONG_TESTS = \
 	tests/programs/redis.sh \
 	tests/programs/sqlite.sh
 
+# What runs inside the emulated machines of make check-numa; no test by itself.
+NUMA_PARTS = \
+	tests/numa/guest_init \
+	tests/numa/placement
+
 # What tests include or start beside their own source.
 TEST_FILES = \
 	tests/abi/blackbox.h \
@@ -106,6 +111,8 @@ TEST_FILES = \
 	tests/model/fork_locks.pml \
 	tests/model/remote.pml \
 	tests/model/retire.pml \
+	tests/numa/check \
+	tests/numa/guest.py \
 	tests/programs/common.sh \
 	tests/programs/memcached_client.py \
 	tests/stress/stress.h \
@@ -134,6 +141,7 @@ check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS)
 TESTS += $(UNIT_TESTS) $(STRESS_TESTS)
 else
 check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS) $(ABI_TESTS) $(MISUSE_TESTS)
+check_PROGRAMS += $(NUMA_PARTS)
 TESTS += $(STRUCTURE_TESTS) $(TOOLS_TESTS) $(UNIT_TESTS) $(ABI_TESTS) $(MISUSE_TESTS) $(STRESS_TESTS)
 if HAVE_CXX
 check_PROGRAMS += $(ABI_CXX_TESTS)
@@ -145,6 +153,14 @@ EXTRA_DIST += $(STRUCTURE_TESTS) $(TOOLS_TESTS) $(LONG_TESTS) $(TEST_FILES)
 tests_abi_lifecycle_SOURCES = tests/abi/lifecycle.cc
 tests_abi_operators_SOURCES = tests/abi/operators.cc
 tests_abi_thread_exit_SOURCES = tests/abi/thread_exit.cc
+
+tests_numa_placement_SOURCES = \
+	tests/numa/crowds.c \
+	tests/numa/moves.c \
+	tests/numa/pages.c \
+	tests/numa/placement.c \
+	tests/numa/program.c \
+	tests/numa/placement.h
 
 unit_objects = $(UNIT_TESTS:=.$(OBJEXT))
 $(unit_objects): AM_CFLAGS += $(CHECK_CFLAGS)
@@ -179,6 +195,15 @@ check-long: $(DEMO_PARTS)
 	QUARRY_TEST_FULL=1 QUARRY_TEST_SECONDS="$${QUARRY_TEST_SECONDS-20}" QUARRY_TEST_LIMIT="$${QUARRY_TEST_LIMIT-600}" \
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(LONG_TESTS) $(ABI_TESTS) $(STRESS_TESTS)'
 
+# Where memory lies in machines with several nodes, emulated: some minutes. NUMA_ARGS go to the script (--help), and
+# check-numa-peers does the same on other allocators as well.
+.PHONY: check-numa check-numa-peers
+check-numa: all $(NUMA_PARTS)
+	QUARRY_BUILD_DIR='$(abs_top_builddir)' QUARRY_PKGLIBDIR='$(pkglibdir)' $(top_srcdir)/tests/numa/check $(NUMA_ARGS) || \
+	test $$? -eq 77
+check-numa-peers:
+	$(MAKE) $(AM_MAKEFLAGS) check-numa NUMA_ARGS='--peers $(NUMA_ARGS)'
+
 # The tests in builds of other kinds, each in a directory of its own below variants/: tests/variant knows them.
 .PHONY: check-sanitizers check-variants
 check-sanitizers: check-variant-tsan check-variant-asan
@@ -192,7 +217,7 @@ check-variant-%: variant-source
 	MAKE='$(MAKE) $(AM_MAKEFLAGS)' $(top_srcdir)/tests/variant $*
 
 clean-local:
-	rm -rf variants
+	rm -rf variants numa
 
 installcheck-local:
 	$(AM_TESTS_ENVIRONMENT) $(top_srcdir)/tests/structure/installed.sh '$(DESTDIR)$(pkgconfigdir)'
