@@ -73,8 +73,13 @@ unsigned node_current(void)
 	const struct topology *topology = machine();
 	unsigned cpu, node, key;
 
-	if (!topology || getcpu(&cpu, &node) < 0)
+	if (!topology)
 		return 0;
+	int saved = errno;
+	if (getcpu(&cpu, &node) < 0) {
+		errno = saved;
+		return 0;
+	}
 	key = topology->by_cpu ? cpu : node;
 	return key < TOPOLOGY_NKEYS ? topology->index_of[key] : 0;
 }
