@@ -196,6 +196,19 @@ static void put_unused_object(struct arena_object *arena)
 	lock_drop(&list_lock, LOCK_LIST);
 }
 
+/* An empty arena comes into use: readers find it, then requests. */
+static void enlist(struct arena_object *arena)
+{
+	lock_take(&list_lock, LOCK_LIST);
+	rcu_list_add(&arena->rcu_link, &all_arenas);
+	lock_drop(&list_lock, LOCK_LIST);
+
+	struct node_arenas *on = &node_arenas[arena->node];
+	lock_take(&on->lock, LOCK_NODE);
+	relist(on, arena);
+	lock_drop(&on->lock, LOCK_NODE);
+}
+
 bool arena_list_grow(unsigned node)
 {
 	struct arena_object *arena = take_unused_object(node);
@@ -214,14 +227,7 @@ bool arena_list_grow(unsigned node)
 	atomic_fetch_add_explicit(&arena_list_counters.mapped, 1, relaxed);
 	atomic_fetch_add_explicit(&arena_list_counters.mapped_nbytes, arena_nbytes(arena), relaxed);
 
-	lock_take(&list_lock, LOCK_LIST);
-	rcu_list_add(&arena->rcu_link, &all_arenas);
-	lock_drop(&list_lock, LOCK_LIST);
-
-	struct node_arenas *on = &node_arenas[node];
-	lock_take(&on->lock, LOCK_NODE);
-	relist(on, arena);
-	lock_drop(&on->lock, LOCK_NODE);
+	enlist(arena);
 	return true;
 }
 
@@ -325,12 +331,16 @@ static struct arena_object *take_past_grace(void)
 	return arena;
 }
 
+/* What cannot be unmapped (mapping limit) is used again; its pages are gone already. */
 void arena_list_unmap(void)
 {
 	for (struct arena_object *arena; (arena = take_past_grace()) != NULL;) {
 		size_t nbytes = arena_nbytes(arena);
-		/* What cannot be unmapped (mapping limit) is address space lost; its pages are gone already. */
-		arena_unmap(arena);
+		if (!arena_unmap(arena)) {
+			arena->empty_since = arena_list_tick();
+			enlist(arena);
+			continue;
+		}
 		atomic_fetch_sub_explicit(&arena_list_counters.mapped_nbytes, nbytes, relaxed);
 		atomic_fetch_add_explicit(&arena_list_counters.retired, 1, relaxed);
 		put_unused_object(arena);

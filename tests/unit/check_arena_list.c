@@ -108,6 +108,31 @@ START_TEST(empty_clean_arenas_retire_when_they_are_old)
 }
 END_TEST
 
+START_TEST(what_cannot_be_unmapped_is_used_again)
+{
+	expect(arena_list_grow(0));
+	char *run = take(1);
+	arena_list_put(run, 1, true);
+	size_t mapped_nbytes = arena_list_counters.mapped_nbytes;
+	arena_list_set_tick(10);
+	kernel.refuse_unmap = true;
+	ck_assert(retire(4, 0));
+	kernel.refuse_unmap = false;
+	ck_assert_uint_eq(narenas(), 1);
+	ck_assert_uint_eq(arena_list_counters.mapped_nbytes, mapped_nbytes);
+	ck_assert_uint_eq(arena_list_counters.retired, 0);
+	ck_assert_ptr_eq(take(1), run);
+	ck_assert_uint_eq(arena_list_counters.mapped, 1);
+	/* It goes when it is old once more. */
+	arena_list_put(run, 1, true);
+	ck_assert(!retire(4, 0));
+	arena_list_set_tick(14);
+	ck_assert(retire(4, 0));
+	ck_assert_uint_eq(narenas(), 0);
+	ck_assert(!is_mapped_at(run));
+}
+END_TEST
+
 START_TEST(as_many_are_kept_as_it_is_told)
 {
 	for (unsigned i = 0; i < 4; i++)
@@ -222,6 +247,7 @@ int main(void)
 	tcase_add_test(tcase, the_fullest_arena_serves_first);
 	tcase_add_test(tcase, a_dirty_unit_is_preferred_wherever_it_lies);
 	tcase_add_test(tcase, empty_clean_arenas_retire_when_they_are_old);
+	tcase_add_test(tcase, what_cannot_be_unmapped_is_used_again);
 	tcase_add_test(tcase, as_many_are_kept_as_it_is_told);
 	tcase_add_test(tcase, what_is_pinned_stays);
 	tcase_add_loop_test(tcase, retirement_waits_for_readers, 0, 2);
