@@ -31,6 +31,7 @@ struct record {
 	uint8_t state;
 	uint8_t stamp;       /* tick at which it was freed */
 	uint8_t node;
+	bool split;          /* live: merged of what the kernel keeps as several mappings, as a resize has found out */
 };
 
 static struct lock large_lock; /* of everything below */
@@ -185,6 +186,7 @@ static void *make_live(struct record *record)
 {
 	lock_take(&large_lock, LOCK_META);
 	record->state = LIVE;
+	record->split = false;
 	add(&live_nbytes, record->nbytes, 0);
 	lock_drop(&large_lock, LOCK_META);
 	set_word(record);
@@ -305,7 +307,7 @@ bool large_resize(void *ptr, size_t nbytes)
 	}
 	lock_drop(&large_lock, LOCK_META);
 	/* What the kernel adds may be split off and start a block one day: its words must be writable. */
-	if (done || !address_map_cover(ptr, nbytes) || !os_resize(ptr, record->nbytes, nbytes))
+	if (done || !address_map_cover(ptr, nbytes) || !os_resize(ptr, record->nbytes, nbytes, &record->split))
 		return done;
 	set_extent(record, ptr, nbytes);
 	return true;
@@ -324,7 +326,7 @@ void *large_move(void *ptr, size_t nbytes)
 {
 	struct record *record = record_at(ptr);
 	nbytes = large_good_size(nbytes);
-	if (record == NULL || nbytes == 0)
+	if (record == NULL || nbytes == 0 || record->split)
 		return NULL;
 	char *target = address_map_place(nbytes, POOL_SIZE);
 	if (target == NULL)

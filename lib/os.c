@@ -135,10 +135,11 @@ void os_refuse_huge_pages(void *address, size_t nbytes)
 	errno = saved_errno;
 }
 
-bool os_resize(void *address, size_t old_nbytes, size_t new_nbytes)
+bool os_resize(void *address, size_t old_nbytes, size_t new_nbytes, bool *split)
 {
 	int saved_errno = errno;
 	void *got = mremap(address, old_nbytes, new_nbytes, 0);
+	*split = got == MAP_FAILED && errno == EFAULT;
 	errno = saved_errno;
 	return got != MAP_FAILED;
 }

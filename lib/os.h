@@ -51,8 +51,11 @@ bool os_purge(void *address, size_t nbytes);
 /** Keep the kernel from backing the range with huge pages on its own account. */
 void os_refuse_huge_pages(void *address, size_t nbytes);
 
-/** Grow or shrink a mapping where it is; false if it cannot. */
-bool os_resize(void *address, size_t old_nbytes, size_t new_nbytes);
+/**
+ * Grow or shrink a mapping where it is; false if it cannot. split becomes whether that is because the kernel has the
+ * range as several mappings (their pages differ in some way), which it does not move either.
+ */
+bool os_resize(void *address, size_t old_nbytes, size_t new_nbytes, bool *split);
 
 /**
  * Move a mapping onto target, which is mapped and is replaced. False if the system refuses: the old mapping is as it

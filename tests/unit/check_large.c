@@ -391,6 +391,32 @@ START_TEST(a_refused_move_changes_nothing)
 }
 END_TEST
 
+/* The kernel would refuse it in a way that leaves open whether the target is still mapped. */
+START_TEST(what_the_kernel_has_split_is_not_moved)
+{
+	struct actor other;
+	actor_begin(&other);
+	char *block = alloc_fresh(4 * UNIT);
+	char *wall = os_map_exactly(block + 4 * UNIT, os_page_size());
+	ck_assert(wall != NULL || is_mapped_at(block + 4 * UNIT));
+	stamp(block, 4 * UNIT, 8);
+	ck_assert_int_eq(madvise(block, UNIT, MADV_DONTFORK), 0);
+	size_t mapped = kernel.mapped_nbytes - kernel.unmapped_nbytes;
+	ck_assert(!large_resize(block, 8 * UNIT));
+	if (!is_emulated()) {
+		ck_assert_ptr_null(large_move(block, 8 * UNIT));
+		ck_assert_uint_eq(kernel.mapped_nbytes - kernel.unmapped_nbytes, mapped);
+	}
+	ck_assert(stamp_holds(block, 4 * UNIT, 8));
+	ck_assert(large_free(block));
+	/* The memory is another block's now, which does not inherit the verdict. */
+	block = alloc_kept(4 * UNIT);
+	ck_assert_int_eq(madvise(block, UNIT, MADV_DOFORK), 0);
+	ck_assert_ptr_nonnull(large_move(block, 8 * UNIT));
+	actor_end(&other);
+}
+END_TEST
+
 /* Another thread may be given the addresses that a move has just left. */
 static char *left, *successor;
 
@@ -565,6 +591,7 @@ int main(void)
 	tcase_add_test(tcase, nothing_is_grown_over);
 	tcase_add_test(tcase, a_move_keeps_the_contents);
 	tcase_add_test(tcase, a_refused_move_changes_nothing);
+	tcase_add_test(tcase, what_the_kernel_has_split_is_not_moved);
 	tcase_add_test(tcase, a_successor_at_the_old_address_is_left_alone);
 	tcase_add_test(tcase, a_block_grows_into_addresses_that_were_never_placed);
 	tcase_add_test(tcase, every_live_block_is_found_once);

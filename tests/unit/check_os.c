@@ -2,6 +2,7 @@
 /*
  * check_os: mappings, advice, the barrier and the futex, as granted and as refused.
  */
+#include "emulated.h"
 #include "unit.h"
 
 #include "kernel.h"
@@ -179,16 +180,20 @@ END_TEST
 START_TEST(a_mapping_grows_where_there_is_room)
 {
 	char *address = map(8 * PAGE);
+	bool split;
 	memset(address, 5, 8 * PAGE);
 	errno = ERANGE;
-	ck_assert(os_resize(address, 8 * PAGE, 3 * PAGE));
+	ck_assert(os_resize(address, 8 * PAGE, 3 * PAGE, &split));
 	ck_assert(!is_mapped_at(address + 3 * PAGE));
-	ck_assert(os_resize(address, 3 * PAGE, 8 * PAGE));
+	ck_assert(os_resize(address, 3 * PAGE, 8 * PAGE, &split));
 	ck_assert_int_eq(address[3 * PAGE - 1], 5);
 	ck_assert(reads_as_zero(address + 3 * PAGE, 5 * PAGE));
 	char *behind = os_map_exactly(address + 8 * PAGE, PAGE);
 	ck_assert(behind != NULL || is_mapped_at(address + 8 * PAGE));
-	ck_assert(!os_resize(address, 8 * PAGE, 9 * PAGE));
+	ck_assert(!os_resize(address, 8 * PAGE, 9 * PAGE, &split) && !split);
+	ck_assert_int_eq(madvise(address, PAGE, MADV_DONTFORK), 0);
+	ck_assert(!os_resize(address, 8 * PAGE, 9 * PAGE, &split));
+	ck_assert(split || is_emulated());
 	ck_assert_int_eq(address[0], 5);
 	ck_assert_int_eq(errno, ERANGE);
 }
@@ -197,12 +202,13 @@ END_TEST
 START_TEST(a_mapping_moves_with_its_contents)
 {
 	char *address = map(3 * PAGE), *target = map(5 * PAGE);
+	bool split;
 	stamp(address, 3 * PAGE, 77);
 	errno = ERANGE;
 	kernel.refuse_remap = true;
 	ck_assert(!os_move(address, 3 * PAGE, target, 5 * PAGE) && errno == ENOMEM); /* the one call that says why */
 	errno = ERANGE;
-	ck_assert(!os_resize(address, 3 * PAGE, 2 * PAGE));
+	ck_assert(!os_resize(address, 3 * PAGE, 2 * PAGE, &split));
 	kernel.refuse_remap = false;
 	ck_assert(stamp_holds(address, 3 * PAGE, 77));
 	target[0] = 1;
