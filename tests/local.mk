@@ -61,6 +61,10 @@ ABI_CXX_TESTS = \
 	tests/abi/operators \
 	tests/abi/thread_exit
 
+# System calls that fail, one after the other.
+FAULT_TESTS = \
+	tests/fault/calls
+
 # One misuse each, linked with libquarry_malloc.
 MISUSE_TESTS = \
 	tests/misuse/double_free \
@@ -140,9 +144,9 @@ if SANITIZED
 check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS)
 TESTS += $(UNIT_TESTS) $(STRESS_TESTS)
 else
-check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS) $(ABI_TESTS) $(MISUSE_TESTS)
+check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(MISUSE_TESTS)
 check_PROGRAMS += $(NUMA_PARTS)
-TESTS += $(STRUCTURE_TESTS) $(TOOLS_TESTS) $(UNIT_TESTS) $(ABI_TESTS) $(MISUSE_TESTS) $(STRESS_TESTS)
+TESTS += $(STRUCTURE_TESTS) $(TOOLS_TESTS) $(UNIT_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(MISUSE_TESTS) $(STRESS_TESTS)
 if HAVE_CXX
 check_PROGRAMS += $(ABI_CXX_TESTS)
 TESTS += $(ABI_CXX_TESTS)
@@ -161,6 +165,13 @@ tests_numa_placement_SOURCES = \
 	tests/numa/placement.c \
 	tests/numa/program.c \
 	tests/numa/placement.h
+
+tests_fault_calls_SOURCES = tests/fault/calls.c tests/fault/workload.c tests/fault/inject.c \
+	tests/fault/workload.h tests/fault/inject.h
+# The calls of the rooms, and of nothing else, pass through tests/fault/inject.c.
+wrapped = mmap mprotect munmap mremap madvise syscall pthread_create pthread_key_create pthread_setspecific getrlimit \
+	getcpu fcntl dlopen
+tests_fault_calls_LDFLAGS = $(AM_LDFLAGS) $(foreach name,$(wrapped),-Wl,--wrap=$(name))
 
 unit_objects = $(UNIT_TESTS:=.$(OBJEXT))
 $(unit_objects): AM_CFLAGS += $(CHECK_CFLAGS)
@@ -193,7 +204,7 @@ check-unit:
 .PHONY: check-long
 check-long: $(DEMO_PARTS)
 	QUARRY_TEST_FULL=1 QUARRY_TEST_SECONDS="$${QUARRY_TEST_SECONDS-20}" QUARRY_TEST_LIMIT="$${QUARRY_TEST_LIMIT-600}" \
-	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(LONG_TESTS) $(ABI_TESTS) $(STRESS_TESTS)'
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(LONG_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(STRESS_TESTS)'
 
 # Where memory lies in machines with several nodes, emulated: some minutes. NUMA_ARGS go to the script (--help), and
 # check-numa-peers does the same on other allocators as well.
