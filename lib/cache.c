@@ -70,7 +70,7 @@ void cache_return_chain(struct heap *heap, struct outbox outbox[OUTBOX_BUCKETS],
 }
 
 /* Blocks whose pool headers are fetched ahead: flushed blocks lie anywhere, each a cache miss or two. */
-#define AHEAD 8
+#define AHEAD 32
 
 /* Return n blocks from the head of the list. */
 static void flush(struct heap *heap, unsigned szidx, unsigned n)
@@ -124,13 +124,27 @@ static void shrink_bound(struct heap *heap, unsigned szidx)
 	heap->cache.room[szidx] = (int32_t)bound;
 }
 
-void cache_reset(struct heap *heap)
+static int32_t list_length(const struct heap *heap, unsigned szidx)
 {
-	cache_flush_all(heap);
+	return (int32_t)heap->cache.bound[szidx] - heap->cache.room[szidx] + heap->classes[szidx].excess;
+}
+
+void cache_leave(struct heap *heap, size_t keep)
+{
 	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++) {
+		int32_t length = list_length(heap, szidx);
+		size_t nbytes = (size_t)length * sizeclass_nbytes(szidx);
+		if (length > (int32_t)heap_first_bound(szidx) || nbytes > keep) {
+			cache_flush_list(heap, szidx);
+			length = 0;
+			nbytes = 0;
+		}
+		keep -= nbytes;
 		shrink_bound(heap, szidx);
+		heap->cache.room[szidx] -= length;
 		heap->classes[szidx] = (struct cache_class){0};
 	}
+	cache_send_all(heap->outbox);
 	heap->veteran = 0;
 }
 

@@ -85,8 +85,11 @@ void cache_flush_all(struct heap *heap);
  */
 void cache_age(struct heap *heap);
 
-/** Empty all lists, back to first bounds and young classes: the thread leaves. Under the heap's lock, settled. */
-void cache_reset(struct heap *heap);
+/**
+ * The thread leaves: back to first bounds and young classes. Short lists, of at most keep bytes together, stay for
+ * the next thread; all else goes home. Under the heap's lock, settled.
+ */
+void cache_leave(struct heap *heap, size_t keep);
 
 /** Bucket of the outbox for an owner. */
 static inline unsigned cache_bucket(uint32_t owner_id)

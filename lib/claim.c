@@ -320,7 +320,7 @@ void claim_empty_inboxes(void)
 	for (int pass = 0; pass < 3; pass++)
 		for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap)) {
 			heap_lock(heap);
-			if (remote_is_waiting(heap))
+			if (remote_is_waiting(heap) || heap->kind == HEAP_SHARED) /* a push may have emptied pools */
 				empty_inbox(heap);
 			remote_unlock(heap);
 		}

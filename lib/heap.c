@@ -24,6 +24,7 @@ static struct heap **_Atomic directory[WORD_OWNERS / CHUNK_HEAPS];
 static _Atomic uint32_t nheaps;
 static _Atomic bool has_veteran; /* the first thread's heap was made */
 static struct heap *parked[NODES_MAX];
+static _Atomic unsigned nparked;
 static struct heap *_Atomic shared_heaps[NODES_MAX];
 
 /* --- registry --------------------------------------------------------------------------------------------------- */
@@ -111,8 +112,10 @@ struct heap *heap_obtain(unsigned node)
 {
 	lock_take(&registry_lock, LOCK_REGISTRY);
 	struct heap *heap = parked[node];
-	if (heap != NULL)
+	if (heap != NULL) {
 		parked[node] = heap->nextparked;
+		atomic_store_explicit(&nparked, nparked - 1, relaxed);
+	}
 	lock_drop(&registry_lock, LOCK_REGISTRY);
 	return heap != NULL ? heap : make_record(node, HEAP_PARKED);
 }
@@ -122,6 +125,7 @@ void heap_park(struct heap *heap)
 	lock_take(&registry_lock, LOCK_REGISTRY);
 	heap->nextparked = parked[heap->node];
 	parked[heap->node] = heap;
+	atomic_store_explicit(&nparked, nparked + 1, relaxed);
 	lock_drop(&registry_lock, LOCK_REGISTRY);
 }
 
@@ -129,6 +133,12 @@ void heap_forget_parked(void)
 {
 	for (unsigned node = 0; node < NODES_MAX; node++)
 		parked[node] = NULL;
+	atomic_store_explicit(&nparked, 0, relaxed);
+}
+
+unsigned heap_parked_count(void)
+{
+	return atomic_load_explicit(&nparked, relaxed);
 }
 
 void heap_pass_registry(void)
@@ -158,12 +168,6 @@ static void set_words(struct heap *heap, struct pool_header *pool)
 		address_map_set(start + phase * POOL_SIZE, 1, word_of_pool(heap->id, phase, pool->szidx));
 }
 
-static void count_out(struct heap *heap, int64_t nbytes)
-{
-	int64_t sum = atomic_load_explicit(&heap->counters.out_nbytes, relaxed) + nbytes;
-	atomic_store_explicit(&heap->counters.out_nbytes, sum, relaxed);
-}
-
 static struct pool_header *ring_front(struct heap *heap, unsigned szidx)
 {
 	struct pool_link *ring = &heap->usedpools[szidx];
@@ -178,7 +182,7 @@ unsigned heap_take_batch(struct heap *heap, unsigned szidx, unsigned most, struc
 	unsigned n = pool_take_batch(pool, most, chain);
 	if (pool_is_full(pool))
 		pool_unlink(pool);
-	count_out(heap, (int64_t)(n * sizeclass_nbytes(szidx)));
+	heap_count_out(heap, (int64_t)(n * sizeclass_nbytes(szidx)));
 	return n;
 }
 
@@ -190,7 +194,7 @@ struct block *heap_take_block(struct heap *heap, unsigned szidx)
 	struct block *block = pool_pop(pool);
 	if (pool_is_full(pool))
 		pool_unlink(pool);
-	count_out(heap, (int64_t)sizeclass_nbytes(szidx));
+	heap_count_out(heap, (int64_t)sizeclass_nbytes(szidx));
 	return block;
 }
 
@@ -247,36 +251,28 @@ static bool is_worth_keeping(const struct heap *heap, const struct pool_header *
 	return heap->kind != HEAP_PARKED && ring->nextpool == &pool->link && ring->prevpool == &pool->link;
 }
 
-static struct pool_header *pool_of_block(const struct block *block, uint32_t word)
+void heap_pool_changed(struct heap *heap, struct pool_header *pool, struct block *block, enum pool_change change)
 {
-	char *header = (char *)pool_header_at(block);
-	return (struct pool_header *)(header - word_phase(word) * POOL_HEADER_NBYTES);
-}
-
-void heap_put_block(struct heap *heap, struct block *block, uint32_t word)
-{
-	struct pool_header *pool = pool_of_block(block, word);
-	unsigned szidx = word_szidx(word);
-	size_t nbytes = sizeclass_nbytes(szidx);
-	if (unlikely(!pool_may_own(pool, block))) {
-		report_fault("free of what is no block", block, (int)szidx, nbytes, arena_base(block));
-		return;
-	}
-	switch (pool_push(pool, block)) {
+	unsigned szidx = pool->szidx;
+	const char *what = "double free";
+	switch (change) {
 	case POOL_STAYS:
-		break;
+		return;
 	case POOL_NOW_USED:
 		pool_link_front(&heap->usedpools[szidx], pool);
-		break;
+		return;
 	case POOL_NOW_EMPTY:
 		if (!is_worth_keeping(heap, pool))
 			release_pool(pool);
+		return;
+	case POOL_NO_BLOCK:
+		what = "free of what is no block";
 		break;
 	case POOL_DOUBLE_FREE:
-		report_fault("double free", block, (int)szidx, nbytes, arena_base(block));
-		return;
+		break;
 	}
-	count_out(heap, -(int64_t)nbytes);
+	report_fault(what, block, (int)szidx, sizeclass_nbytes(szidx), arena_base(block));
+	heap_count_out(heap, (int64_t)sizeclass_nbytes(szidx)); /* it was not out */
 }
 
 void heap_release_empty(struct heap *heap)

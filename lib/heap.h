@@ -152,8 +152,26 @@ struct block *heap_take_block(struct heap *heap, unsigned szidx);
  */
 bool heap_add_pool(struct heap *heap, unsigned szidx);
 
+static inline void heap_count_out(struct heap *heap, int64_t nbytes)
+{
+	int64_t sum = atomic_load_explicit(&heap->counters.out_nbytes, memory_order_relaxed) + nbytes;
+	atomic_store_explicit(&heap->counters.out_nbytes, sum, memory_order_relaxed);
+}
+
+/* The rest of heap_put_block: the pool's place in its ring, or a misuse. */
+cold_path void heap_pool_changed(struct heap *heap, struct pool_header *pool, struct block *block,
+                                 enum pool_change change);
+
 /** Put a block into its pool, which this heap owns (its word says so). Reports a misuse that it finds. */
-void heap_put_block(struct heap *heap, struct block *block, uint32_t word);
+static force_inline void heap_put_block(struct heap *heap, struct block *block, uint32_t word)
+{
+	char *header = (char *)pool_header_at(block) - word_phase(word) * POOL_HEADER_NBYTES;
+	struct pool_header *pool = (struct pool_header *)header;
+	enum pool_change change = pool_push(pool, block);
+	heap_count_out(heap, -(int64_t)sizeclass_nbytes(word_szidx(word)));
+	if (unlikely(change != POOL_STAYS))
+		heap_pool_changed(heap, pool, block, change);
+}
 
 /** Fetch what heap_put_block will touch of the block's pool, if that has one unit. */
 static inline void heap_prefetch(const struct block *block)
@@ -169,6 +187,9 @@ void heap_give_rings(struct heap *heap);
 
 /** Put the heap on its node's parked list. Registry lock inside; no heap lock held. */
 void heap_park(struct heap *heap);
+
+/** Number of parked heaps, as it was a moment ago. */
+unsigned heap_parked_count(void);
 
 /** In a fork child: nothing is parked, until heap_park says so again. */
 void heap_forget_parked(void);

@@ -93,29 +93,6 @@ unsigned pool_take_batch(struct pool_header *pool, unsigned most, struct block *
 	return n;
 }
 
-enum pool_change pool_push(struct pool_header *pool, struct block *block)
-{
-	unsigned index = block_index(pool, block);
-	_Atomic uint64_t *word = &pool->free_bits[index / 64];
-	uint64_t bits = atomic_load_explicit(word, relaxed), bit = (uint64_t)1 << index % 64;
-	if (unlikely(bits & bit))
-		return POOL_DOUBLE_FREE;
-	atomic_store_explicit(word, bits | bit, relaxed);
-	bool was_full = pool_is_full(pool);
-	block->next = pool->freeblock;
-	pool->freeblock = block;
-	pool->count--;
-	if (pool->count == 0)
-		return POOL_NOW_EMPTY;
-	return was_full ? POOL_NOW_USED : POOL_STAYS;
-}
-
-bool pool_may_own(const struct pool_header *pool, const void *ptr)
-{
-	size_t offset = (size_t)((const char *)ptr - pool_start(pool));
-	return offset < pool->nextoffset && sizeclass_divides(pool->szidx, offset);
-}
-
 bool pool_has_block(const struct pool_header *pool, unsigned index)
 {
 	uint64_t bits = atomic_load_explicit(&pool->free_bits[index / 64], relaxed);

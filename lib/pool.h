@@ -55,7 +55,8 @@ enum pool_change {
 	POOL_STAYS,
 	POOL_NOW_USED,   /* was full */
 	POOL_NOW_EMPTY,  /* was used, or full with one block */
-	POOL_DOUBLE_FREE /* the block is in the pool already: nothing has changed */
+	POOL_DOUBLE_FREE, /* the block is in the pool already: nothing has changed */
+	POOL_NO_BLOCK     /* no block that was carved starts there: nothing has changed */
 };
 
 static inline struct pool_header *pool_header_at(const void *unit_address)
@@ -120,14 +121,26 @@ struct block *pool_pop(struct pool_header *pool);
  */
 unsigned pool_take_batch(struct pool_header *pool, unsigned most, struct block **chain);
 
-/** Put a block back. Its start must be a block start of this pool. */
-enum pool_change pool_push(struct pool_header *pool, struct block *block);
-
-/**
- * Can a block that is out start at this address? Not in the middle of one, behind the last, nor where none was
- * carved.
- */
-bool pool_may_own(const struct pool_header *pool, const void *ptr);
+/** Put a block back. */
+static force_inline enum pool_change pool_push(struct pool_header *pool, struct block *block)
+{
+	size_t offset = (size_t)((char *)block - pool_start(pool));
+	unsigned index = sizeclass_block_index(pool->szidx, offset);
+	if (unlikely(index * sizeclass_nbytes(pool->szidx) != offset || offset >= pool->nextoffset))
+		return POOL_NO_BLOCK;
+	_Atomic uint64_t *word = &pool->free_bits[index / 64];
+	uint64_t bits = atomic_load_explicit(word, memory_order_relaxed), bit = (uint64_t)1 << index % 64;
+	if (unlikely(bits & bit))
+		return POOL_DOUBLE_FREE;
+	atomic_store_explicit(word, bits | bit, memory_order_relaxed);
+	block->next = pool->freeblock;
+	pool->freeblock = block;
+	unsigned count = pool->count;
+	pool->count = (uint16_t)(count - 1);
+	if (unlikely(count == 1))
+		return POOL_NOW_EMPTY;
+	return unlikely(count == pool->capacity) ? POOL_NOW_USED : POOL_STAYS;
+}
 
 /** Is the block with this index (sizeclass_block_index) in the pool, that is, not out? */
 bool pool_has_block(const struct pool_header *pool, unsigned index);

@@ -66,7 +66,7 @@ static void park(struct heap *heap, enum slot_state next)
 	heap_lock(heap);
 	claim_settle(heap);
 	atomic_store_explicit(&slot.current, &heap_empty, memory_order_release);
-	cache_reset(heap);
+	cache_leave(heap, heap_parked_count() < WARM_PARKED ? WARM_NBYTES : 0);
 	remote_drain(heap, UINT32_MAX);
 	heap->kind = HEAP_PARKED;
 	heap->slot = NULL;

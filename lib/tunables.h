@@ -70,6 +70,10 @@
 #define YOUNG_REFILLS 5
 #define YOUNG_FIRST_BLOCKS 1
 #define YOUNG_NBYTES ((size_t)1 << 10)
+/* What a thread's cache holds stays with its heap for the next thread, up to so many bytes, and if no more than so many
+ * heaps wait for one. */
+#define WARM_NBYTES ((size_t)64 << 10)
+#define WARM_PARKED 16
 /* A thread that frees so many of these blocks again is given pools of its own at once. */
 #define YOUNG_FREES 64
 

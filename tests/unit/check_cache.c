@@ -252,11 +252,49 @@ START_TEST(what_was_not_used_between_two_agings_goes)
 }
 END_TEST
 
-START_TEST(a_reset_cache_is_as_new)
+static size_t keep;
+
+static void leave(struct heap *it)
+{
+	cache_leave(it, keep);
+}
+
+static size_t cached_nbytes(void)
+{
+	size_t nbytes = 0;
+	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++)
+		nbytes += list_length(heap, szidx) * sizeclass_nbytes(szidx);
+	return nbytes;
+}
+
+START_TEST(short_lists_stay_for_the_next_thread)
+{
+	begin();
+	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx += 3) {
+		if (sizeclass_nbytes(szidx) > sizeclass_limit)
+			break;
+		lot = (struct lot){.nbytes = sizeclass_nbytes(szidx), .n = 3};
+		lot_pass(&lot);
+	}
+	size_t before = cached_nbytes();
+	keep = before;
+	in_lock(leave);
+	ck_assert_uint_eq(cached_nbytes(), before);
+	ck_assert(lists_add_up(heap));
+	keep = before / 2;
+	in_lock(leave);
+	ck_assert_uint_gt(cached_nbytes(), 0);
+	ck_assert_uint_le(cached_nbytes(), keep);
+	ck_assert(lists_add_up(heap));
+}
+END_TEST
+
+START_TEST(a_cache_that_was_left_is_as_new)
 {
 	begin();
 	grow_all();
-	in_lock(cache_reset);
+	keep = 0;
+	in_lock(leave);
 	ck_assert_uint_eq(cached_blocks(heap), 0);
 	ck_assert_uint_eq(heap->cache_nbytes, 0);
 	ck_assert_uint_eq(sum_of_growth(), 0);
@@ -416,7 +454,8 @@ int main(void)
 	tcase_add_test(tcase, all_lists_together_are_capped);
 	tcase_add_test(tcase, a_large_heap_may_cache_more);
 	tcase_add_test(tcase, what_was_not_used_between_two_agings_goes);
-	tcase_add_test(tcase, a_reset_cache_is_as_new);
+	tcase_add_test(tcase, short_lists_stay_for_the_next_thread);
+	tcase_add_test(tcase, a_cache_that_was_left_is_as_new);
 	tcase_add_test(tcase, a_young_class_lives_on_the_shared_heap);
 	tcase_add_test(tcase, who_frees_much_is_no_passer_by);
 	tcase_add_test(tcase, a_chain_is_sent_when_another_does_not_fit);
