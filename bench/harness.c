@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_ARGS = 64, MAX_METRICS = 48, MAX_THREADS = 4096 };
+enum { MAX_ARGS = 64, MAX_METRICS = 48, MAX_LISTS = 8, MAX_THREADS = 4096 };
 
 static struct {
 	const char *workload;
@@ -24,6 +24,8 @@ static struct {
 	double scale;
 	bool pin;
 	cpu_set_t cpus;
+	int cpu_list[MAX_THREADS];	/* of the argument `cpus` */
+	int ncpu_list;
 	double wall, cpu;
 	double wall_from, cpu_from;
 	long minflt, minflt_from;
@@ -33,6 +35,12 @@ static struct {
 		double value;
 	} metrics[MAX_METRICS];
 	int nmetrics;
+	struct {
+		const char *name;
+		const double *values;
+		int count;
+	} lists[MAX_LISTS];
+	int nlists;
 } bench;
 
 static _Atomic uint64_t check_sum;
@@ -94,6 +102,23 @@ const char *bench_word(const char *key, const char *preset)
 	return text ? text : preset;
 }
 
+int bench_cpu_list(const char *key, int *cpus, int most)
+{
+	const char *text = find_arg(key);
+	int count = 0;
+	char *end;
+
+	while (text && *text && count < most) {
+		cpus[count++] = (int)strtol(text, &end, 10);
+		if (end == text || (*end && *end != ',')) {
+			dprintf(STDERR_FILENO, "%s: %s is no list of CPUs\n", bench.workload, key);
+			exit(2);
+		}
+		text = *end ? end + 1 : end;
+	}
+	return count;
+}
+
 void bench_init(int argc, char **argv, const char *workload)
 {
 	bench.workload = workload;
@@ -102,6 +127,7 @@ void bench_init(int argc, char **argv, const char *workload)
 	bench.scale = number_arg("scale", 1);
 	bench.pin = bench_arg("pin", 1);
 	sched_getaffinity(0, sizeof bench.cpus, &bench.cpus);
+	bench.ncpu_list = bench_cpu_list("cpus", bench.cpu_list, MAX_THREADS);
 }
 
 void bench_args_done(void)
@@ -211,19 +237,30 @@ void bench_sleep(double seconds)
 
 /* --- threads --- */
 
+void bench_pin_to(int cpu)
+{
+	cpu_set_t one[8];	/* the largest machines have more CPUs than a cpu_set_t */
+
+	memset(one, 0, sizeof one);
+	CPU_SET_S((size_t)cpu, sizeof one, one);
+	if (pthread_setaffinity_np(pthread_self(), sizeof one, one))
+		bench_die("cannot bind a thread to its CPU");
+}
+
 void bench_pin(int id, int nthreads)
 {
 	int ncpus = CPU_COUNT(&bench.cpus), wanted;
-	cpu_set_t one;
 
+	if (bench.ncpu_list) {
+		bench_pin_to(bench.cpu_list[id % bench.ncpu_list]);
+		return;
+	}
 	if (!bench.pin || nthreads > ncpus)
 		return;
 	wanted = id % ncpus;
 	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
 		if (CPU_ISSET(cpu, &bench.cpus) && wanted-- == 0) {
-			CPU_ZERO(&one);
-			CPU_SET(cpu, &one);
-			pthread_setaffinity_np(pthread_self(), sizeof one, &one);
+			bench_pin_to(cpu);
 			return;
 		}
 }
@@ -274,6 +311,8 @@ static void join_threads(int nthreads)
 
 static void run_alone(const struct bench_job *job)
 {
+	if (bench.ncpu_list)
+		bench_pin(0, 1);
 	run_phase(job->setup, 0);
 	bench_start();
 	job->work(0);
@@ -389,6 +428,15 @@ void bench_metric(const char *name, double value)
 	bench.metrics[bench.nmetrics++].value = value;
 }
 
+void bench_metric_list(const char *name, const double *values, int count)
+{
+	if (bench.nlists == MAX_LISTS)
+		bench_die("too many lists");
+	bench.lists[bench.nlists].name = name;
+	bench.lists[bench.nlists].values = values;
+	bench.lists[bench.nlists++].count = count;
+}
+
 void bench_check_add(uint64_t amount)
 {
 	atomic_fetch_add_explicit(&check_sum, amount, memory_order_relaxed);
@@ -401,6 +449,14 @@ static const char *malloc_origin(void)
 	void *address = dlsym(RTLD_DEFAULT, "malloc");
 
 	return address && dladdr(address, &info) && info.dli_fname ? info.dli_fname : "";
+}
+
+static void report_list(int which)
+{
+	dprintf(STDOUT_FILENO, ", \"%s\": [", bench.lists[which].name);
+	for (int i = 0; i < bench.lists[which].count; i++)
+		dprintf(STDOUT_FILENO, "%s%.6g", i ? ", " : "", bench.lists[which].values[i]);
+	dprintf(STDOUT_FILENO, "]");
 }
 
 void bench_report(double ops)
@@ -416,7 +472,9 @@ void bench_report(double ops)
 	for (int i = 0; i < bench.nmetrics && len < (int)sizeof line - 64; i++)
 		len += snprintf(line + len, sizeof line - (size_t)len, ", \"%s\": %.9g",
 			bench.metrics[i].name, bench.metrics[i].value);
-	len += snprintf(line + len, sizeof line - (size_t)len, "}\n");
 	if (write(STDOUT_FILENO, line, (size_t)len) != len)
 		bench_die("cannot write the result");
+	for (int i = 0; i < bench.nlists; i++)
+		report_list(i);
+	dprintf(STDOUT_FILENO, "}\n");
 }

@@ -6,7 +6,8 @@
  *
  * A load is one short program: bench_init(), its arguments by bench_arg() and friends, bench_args_done(), then either
  * bench_threads() or its own bench_start()/bench_stop() pairs, then bench_report(). Arguments are key=value words;
- * `scale` multiplies every count of operations, `pin=0` leaves the threads to the scheduler.
+ * `scale` multiplies every count of operations, `pin=0` leaves the threads to the scheduler, `cpus=0,8,1` binds thread
+ * i to the i-th CPU of the list, and begins again at its end.
  */
 #ifndef QUARRY_BENCH_HARNESS_H
 #define QUARRY_BENCH_HARNESS_H
@@ -53,12 +54,15 @@ void bench_threads(int nthreads, const struct bench_job *job);
 /* Creates nthreads threads that each run work(id) and end; returns when all have ended. Not timed by itself. */
 void bench_spawn(int nthreads, void (*work)(int id));
 void bench_pin(int id, int nthreads);	/* the calling thread, if there are CPUs enough for nthreads */
+void bench_pin_to(int cpu);		/* the calling thread, or the program ends */
+int bench_cpu_list(const char *key, int *cpus, int most);	/* an argument as `cpus`: how many there are */
 
 /*
  * The result: one line of JSON. `check` must not depend on the allocator: the runner compares it between them.
  * bench_check_add is safe from any thread.
  */
 void bench_metric(const char *name, double value);
+void bench_metric_list(const char *name, const double *values, int count);	/* both are kept, not copied */
 void bench_check_add(uint64_t amount);
 void bench_report(double ops);
 _Noreturn void bench_die(const char *what);

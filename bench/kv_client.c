@@ -192,19 +192,16 @@ bool kv_client_run(struct kv_client *clients, unsigned count, enum kv_phase phas
 	return complete;
 }
 
-bool kv_ask(unsigned port, const char *command, struct kv_buffer *reply)
+bool kv_ask_over(int fd, const char *command, struct kv_buffer *reply)
 {
 	struct timeval limit = { .tv_sec = STALL_MS / 1000 };
-	int fd = kv_client_connect(port);
-	ssize_t nbytes = fd < 0 ? -1 : 1;
+	ssize_t nbytes = 1;
 	long complete = 0;
 	char *place;
 
-	if (fd >= 0) {
-		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-		if (send(fd, command, strlen(command), MSG_NOSIGNAL) < 0 || send(fd, "\r\n", 2, MSG_NOSIGNAL) < 0)
-			nbytes = -1;
-	}
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	if (send(fd, command, strlen(command), MSG_NOSIGNAL) < 0 || send(fd, "\r\n", 2, MSG_NOSIGNAL) < 0)
+		return false;
 	while (nbytes > 0 && complete == 0) {
 		place = kv_buffer_reserve(reply, READ_NBYTES);
 		nbytes = place ? recv(fd, place, READ_NBYTES, 0) : -1;
@@ -212,7 +209,15 @@ bool kv_ask(unsigned port, const char *command, struct kv_buffer *reply)
 			reply->end += (size_t)nbytes;
 		complete = kv_reply_measure(kv_buffer_head(reply), kv_buffer_pending(reply));
 	}
+	return complete > 0;
+}
+
+bool kv_ask(unsigned port, const char *command, struct kv_buffer *reply)
+{
+	int fd = kv_client_connect(port);
+	bool answered = fd >= 0 && kv_ask_over(fd, command, reply);
+
 	if (fd >= 0)
 		close(fd);
-	return complete > 0;
+	return answered;
 }

@@ -63,4 +63,7 @@ uint64_t kv_now(void);
  */
 bool kv_ask(unsigned port, const char *command, struct kv_buffer *reply);
 
+/** The same over a socket that is connected and has nothing under way, which puts the question to its worker. */
+bool kv_ask_over(int fd, const char *command, struct kv_buffer *reply);
+
 #endif

@@ -170,6 +170,7 @@ static const struct command {
 	{ "command", 1, 0, command_command },
 	{ "select", 2, 2, command_select },
 	{ "quarry", 2, 2, kv_command_quarry },
+	{ "object", 3, 3, kv_command_object },
 	{ "quit", 1, 0, command_quit },
 	{ "shutdown", 1, 2, command_shutdown },
 };

@@ -17,6 +17,8 @@ struct kv_service {
 	atomic_size_t clients;  /* connections open */
 	atomic_ullong accepted; /* connections ever accepted */
 	unsigned threads;       /* workers; constant */
+	const int *cpus;        /* worker i is bound to cpus[i % ncpus]; constant */
+	unsigned ncpus;         /* 0: workers run where they like; constant */
 	unsigned port;          /* constant */
 	int64_t started;        /* kv_clock_ms; constant */
 };
@@ -56,6 +58,7 @@ kv_handler kv_command_hlen;
 /* kv_info.c */
 kv_handler kv_command_info;
 kv_handler kv_command_quarry;
+kv_handler kv_command_object;
 
 /** Print Quarry's summary to a file descriptor; false where the server runs on another malloc. */
 bool kv_print_summary(int fd);

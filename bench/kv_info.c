@@ -5,6 +5,7 @@
  */
 #include "kv_command.h"
 #include "kv_protocol.h"
+#include "node_of.h"
 
 #include <quarry/quarry.h>
 
@@ -103,4 +104,27 @@ void kv_command_quarry(struct kv_session *session, const struct kv_slice *argume
 	free(text);
 	if (fd >= 0)
 		close(fd);
+}
+
+/* OBJECT NODE key: the NUMA node of the worker that answers and that of the value's first page, -1 if unknown. */
+void kv_command_object(struct kv_session *session, const struct kv_slice *arguments, size_t count)
+{
+	struct kv_place place;
+	void *page;
+	int node = -1;
+	char text[32];
+	int nbytes;
+
+	(void)count;
+	if (!kv_slice_is(arguments[1], "node")) {
+		kv_reply_error(session->out, "ERR only OBJECT NODE key is known");
+		return;
+	}
+	kv_place_open(&place, session->service->table, arguments[2]);
+	page = place.entry ? place.entry->value : NULL;
+	if (page)
+		node_of_pages(&page, &node, 1);
+	kv_place_close(&place);
+	nbytes = snprintf(text, sizeof(text), "%d %d", node_of_thread(), node < 0 ? -1 : node);
+	kv_reply_bulk(session->out, text, (size_t)nbytes);
 }

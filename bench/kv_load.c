@@ -7,6 +7,7 @@
  * Exit status: 0 all replies right; 1 a reply was wrong or a connection broke; 2 wrong usage.
  */
 #include "kv_client.h"
+#include "kv_requests.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -19,6 +20,8 @@
 
 #define THREADS_LIMIT 256
 #define CONNECTIONS_LIMIT 10000
+#define NODES_LIMIT 1024
+#define LOCALITY_KEYS 256 /* asked for per connection, at most */
 
 struct options {
 	unsigned port;
@@ -31,6 +34,7 @@ struct options {
 	unsigned seed;
 	unsigned limit; /* seconds for the whole run */
 	const char *summary;
+	bool locality;
 };
 
 struct load_thread {
@@ -63,6 +67,7 @@ static void usage(FILE *stream)
 	      "  --keep N          percent of the keys that are left at the end (default 5)\n"
 	      "  --seed N          of the random numbers (default 1)\n"
 	      "  --limit N         give up after so many seconds (default 120)\n"
+	      "  --locality        after the mixed phase ask kv_server for the nodes of some values and of their workers\n"
 	      "  --summary FILE    write the reply to QUARRY STATS after the mixed phase there\n",
 	      stream);
 }
@@ -101,20 +106,23 @@ static struct options parse_options(int argc, char **argv)
 		{ "seed", &options.seed, 0, UINT32_MAX },
 		{ "limit", &options.limit, 1, 86400 },
 	};
-	enum { NUMBERS = sizeof(numbers) / sizeof(numbers[0]), SUMMARY = NUMBERS, HELP };
-	struct option names[NUMBERS + 3] = { 0 };
+	enum { NUMBERS = sizeof(numbers) / sizeof(numbers[0]), SUMMARY = NUMBERS, LOCALITY, HELP };
+	struct option names[NUMBERS + 4] = { 0 };
 	int option;
 
 	for (int i = 0; i < NUMBERS; i++)
 		names[i] = (struct option){ numbers[i].name, required_argument, NULL, i };
 	names[NUMBERS] = (struct option){ "summary", required_argument, NULL, SUMMARY };
-	names[NUMBERS + 1] = (struct option){ "help", no_argument, NULL, HELP };
+	names[NUMBERS + 1] = (struct option){ "locality", no_argument, NULL, LOCALITY };
+	names[NUMBERS + 2] = (struct option){ "help", no_argument, NULL, HELP };
 	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
 		if (option >= 0 && option < NUMBERS) {
 			*numbers[option].number = number_or_exit(numbers[option].name, optarg, numbers[option].least,
 								 numbers[option].most);
 		} else if (option == SUMMARY) {
 			options.summary = optarg;
+		} else if (option == LOCALITY) {
+			options.locality = true;
 		} else {
 			usage(option == HELP ? stdout : stderr);
 			exit(option == HELP ? 0 : 2);
@@ -215,6 +223,60 @@ static void save_summary(const struct options *options)
 	kv_buffer_free(&reply);
 }
 
+/* One key's nodes into the matrix; false without an answer. */
+static bool ask_node(struct kv_client *client, uint32_t index, unsigned (*values)[NODES_LIMIT])
+{
+	struct kv_buffer reply = { 0 };
+	char command[80] = "OBJECT NODE ";
+	size_t nbytes = strlen(command);
+	char *end;
+	long worker;
+	long value;
+	bool answered;
+
+	kv_key_text(&client->model, KV_KEY_STRING, index, command + nbytes, sizeof(command) - nbytes);
+	answered = kv_ask_over(client->fd, command, &reply) && *kv_buffer_head(&reply) == '$';
+	if (answered) {
+		worker = strtol(strchr(kv_buffer_head(&reply), '\n') + 1, &end, 10);
+		value = strtol(end, NULL, 10);
+		if (worker >= 0 && worker < NODES_LIMIT && value >= 0 && value < NODES_LIMIT)
+			values[worker][value]++;
+	}
+	kv_buffer_free(&reply);
+	return answered;
+}
+
+/*
+ * Where values lie: each connection asks its worker, which serves all of its keys, for the nodes of some of them. One
+ * line: pairs of nodes, worker's and value's, and how many values; `local` is the sum of those with equal nodes.
+ */
+static void report_locality(struct load *load)
+{
+	static unsigned values[NODES_LIMIT][NODES_LIMIT];
+	unsigned long long asked = 0;
+	unsigned long long local = 0;
+
+	for (unsigned i = 0; i < load->options.connections; i++) {
+		struct kv_client *client = &load->clients[i];
+		uint32_t step = client->model.nstrings / LOCALITY_KEYS + 1;
+
+		for (uint32_t index = 0; index < client->model.nstrings; index += step) {
+			if (kv_key_present(&client->model, KV_KEY_STRING, index) && !ask_node(client, index, values))
+				return;
+		}
+	}
+	printf("phase=locality pairs=");
+	for (unsigned worker = 0; worker < NODES_LIMIT; worker++) {
+		for (unsigned value = 0; value < NODES_LIMIT; value++) {
+			if (values[worker][value] > 0)
+				printf("%s%u:%u:%u", asked ? "," : "", worker, value, values[worker][value]);
+			asked += values[worker][value];
+			local += worker == value ? values[worker][value] : 0;
+		}
+	}
+	printf(" asked=%llu local=%llu\n", asked, local);
+}
+
 /* The server must hold exactly the model's keys, no more and no fewer. */
 static void check_count(struct load *load)
 {
@@ -312,6 +374,8 @@ int main(int argc, char **argv)
 		report_phase(&load, phase_names[phase], kv_now() - started);
 		if (phase == KV_CHURN && load.options.summary)
 			save_summary(&load.options);
+		if (phase == KV_CHURN && load.options.locality && !atomic_load(&load.outcome.broken))
+			report_locality(&load);
 	}
 	if (!atomic_load(&load.outcome.broken))
 		check_count(&load);

@@ -25,19 +25,23 @@
 
 #define BACKLOG 1024
 #define THREADS_LIMIT 1024
+#define CPUS_LIMIT 8192
 
 struct options {
 	unsigned port;     /* 0: any free one */
 	unsigned threads;
 	unsigned lifetime; /* seconds; 0: no limit */
+	unsigned ncpus;    /* of cpus */
 	bool stats;
+	int cpus[THREADS_LIMIT];
 };
 
 static void usage(FILE *stream)
 {
-	fputs("usage: kv_server [--port N] [--threads N] [--lifetime SECONDS] [--stats]\n"
+	fputs("usage: kv_server [--port N] [--threads N] [--cpus A,B,...] [--lifetime SECONDS] [--stats]\n"
 	      "  --port N      listen on 127.0.0.1:N (default 6380; 0 takes a free port and prints it)\n"
 	      "  --threads N   worker threads (default: one per core)\n"
+	      "  --cpus A,B    bind the workers to these CPUs, in turn (default: none is bound)\n"
 	      "  --lifetime S  stop after S seconds (default: never)\n"
 	      "  --stats       print Quarry's summary to standard output when stopping, where Quarry is linked\n",
 	      stream);
@@ -57,12 +61,20 @@ static unsigned number_or_exit(const char *option, const char *text, unsigned le
 	return (unsigned)number;
 }
 
+static void parse_cpus(struct options *options, char *list)
+{
+	options->ncpus = 0;
+	for (char *word = strtok(list, ","); word && options->ncpus < THREADS_LIMIT; word = strtok(NULL, ","))
+		options->cpus[options->ncpus++] = (int)number_or_exit("cpus", word, 0, CPUS_LIMIT - 1);
+}
+
 static struct options parse_options(int argc, char **argv)
 {
 	static const struct option names[] = {
 		{ "port", required_argument, NULL, 'p' },     { "threads", required_argument, NULL, 't' },
 		{ "lifetime", required_argument, NULL, 'l' }, { "stats", no_argument, NULL, 's' },
-		{ "help", no_argument, NULL, 'h' },           { 0 },
+		{ "cpus", required_argument, NULL, 'c' },     { "help", no_argument, NULL, 'h' },
+		{ 0 },
 	};
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	struct options options = { .port = 6380, .threads = cores > 0 ? (unsigned)cores : 1 };
@@ -75,6 +87,8 @@ static struct options parse_options(int argc, char **argv)
 			options.threads = number_or_exit("threads", optarg, 1, THREADS_LIMIT);
 		} else if (option == 'l') {
 			options.lifetime = number_or_exit("lifetime", optarg, 1, 1u << 30);
+		} else if (option == 'c') {
+			parse_cpus(&options, optarg);
 		} else if (option == 's') {
 			options.stats = true;
 		} else {
@@ -131,7 +145,8 @@ static uint64_t random_seed(void)
 int main(int argc, char **argv)
 {
 	struct options options = parse_options(argc, argv);
-	struct kv_service service = { .threads = options.threads, .started = kv_clock_ms() };
+	struct kv_service service = { .threads = options.threads, .cpus = options.cpus, .ncpus = options.ncpus,
+				      .started = kv_clock_ms() };
 	struct kv_workers *workers;
 	sigset_t signals;
 	int listener;

@@ -8,6 +8,7 @@
  * Back pressure: while more than OUT_HIGH bytes of replies wait, no further request of that connection is run and
  * nothing is read from it.
  */
+#define _GNU_SOURCE
 #include "kv_worker.h"
 #include "kv_protocol.h"
 
@@ -15,7 +16,10 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -254,6 +258,20 @@ static int wait_ms(const struct worker *worker)
 	return kv_table_expiring(worker->all->service->table) ? SWEEP_MS : IDLE_MS;
 }
 
+/* A worker that cannot be bound runs where it likes: the server is right without. */
+static void bind_worker(const struct worker *worker)
+{
+	const struct kv_service *service = worker->all->service;
+	cpu_set_t cpus[8]; /* the largest machines have more CPUs than a cpu_set_t */
+
+	if (service->ncpus == 0)
+		return;
+	memset(cpus, 0, sizeof(cpus));
+	CPU_SET_S((size_t)service->cpus[(worker - worker->all->workers) % service->ncpus], sizeof(cpus), cpus);
+	if (pthread_setaffinity_np(pthread_self(), sizeof(cpus), cpus))
+		fputs("kv_server: a worker cannot be bound to its CPU\n", stderr);
+}
+
 static void *worker_run(void *argument)
 {
 	struct worker *worker = argument;
@@ -262,6 +280,7 @@ static void *worker_run(void *argument)
 	int64_t swept = kv_clock_ms();
 	int count;
 
+	bind_worker(worker);
 	for (;;) {
 		count = epoll_wait(worker->epoll, events, EVENTS, wait_ms(worker));
 		for (int i = 0; i < count; i++) {

@@ -4,6 +4,14 @@
 
 # === lists ===========================================================================================================
 
+# The loads of bench/numa, which starts the demo's server too.
+NUMA_LOADS = \
+	bench/load/numa_bandwidth \
+	bench/load/numa_handoff \
+	bench/load/numa_local \
+	bench/load/numa_migrate \
+	bench/load/numa_shared
+
 # One workload each, with the harness.
 BENCH_LOADS = \
 	bench/load/age \
@@ -16,6 +24,7 @@ BENCH_LOADS = \
 	bench/load/larson \
 	bench/load/mstress \
 	bench/load/nodes \
+	$(NUMA_LOADS) \
 	bench/load/pair \
 	bench/load/pc_sleep \
 	bench/load/prodcons \
@@ -30,11 +39,20 @@ DEMO_PARTS = \
 	bench/kv_load
 
 BENCH_FILES = \
+	bench/NUMA-MODEL.md \
 	bench/benchlib.py \
 	bench/chart \
 	bench/compare \
 	bench/demo \
 	bench/instructions \
+	bench/numa \
+	bench/numa_machine.py \
+	bench/numa_model.py \
+	bench/numa_plan.py \
+	bench/numa_report.py \
+	bench/numa_server.py \
+	bench/numa_svg.py \
+	bench/numa_tables.py \
 	bench/results.svg \
 	bench/run
 
@@ -45,7 +63,7 @@ EXTRA_LTLIBRARIES = bench/libharness.la bench/micro/libfloor.la
 EXTRA_DIST += $(BENCH_FILES)
 CLEANFILES += $(EXTRA_PROGRAMS) $(EXTRA_LTLIBRARIES)
 
-bench_libharness_la_SOURCES = bench/harness.h bench/harness.c
+bench_libharness_la_SOURCES = bench/harness.h bench/harness.c bench/node_of.h bench/placement.h bench/placement.c
 $(BENCH_LOADS): LDADD = bench/libharness.la
 $(BENCH_LOADS): bench/libharness.la
 
@@ -65,7 +83,8 @@ kv_server_sources = \
 	bench/kv_strings.c \
 	bench/kv_table.h bench/kv_table.c \
 	bench/kv_value.h bench/kv_value.c \
-	bench/kv_worker.h bench/kv_worker.c
+	bench/kv_worker.h bench/kv_worker.c \
+	bench/node_of.h
 bench_kv_server_SOURCES = $(kv_server_sources)
 bench_kv_server_LDADD =
 bench_kv_server_quarry_SOURCES = $(kv_server_sources)
@@ -84,11 +103,14 @@ bench_kv_load_LDADD = -lm
 # === running =========================================================================================================
 
 # BENCH_ARGS and DEMO_ARGS go to the scripts: make bench BENCH_ARGS=--quick
-.PHONY: bench bench-programs demo
+.PHONY: bench bench-numa bench-programs demo
 bench-programs: $(EXTRA_PROGRAMS) $(EXTRA_LTLIBRARIES)
 
 bench: all bench-programs
 	QUARRY_BUILD_DIR='$(abs_top_builddir)' $(top_srcdir)/bench/run $(BENCH_ARGS)
+
+bench-numa: all $(NUMA_LOADS) $(DEMO_PARTS)
+	QUARRY_BUILD_DIR='$(abs_top_builddir)' $(top_srcdir)/bench/numa $(BENCH_ARGS)
 
 demo: all $(DEMO_PARTS)
 	QUARRY_BUILD_DIR='$(abs_top_builddir)' $(top_srcdir)/bench/demo $(DEMO_ARGS)

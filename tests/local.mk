@@ -97,6 +97,7 @@ LONG_TESTS = \
 	tests/programs/kv_server.sh \
 	tests/programs/memcached.sh \
 	tests/programs/nginx.sh \
+	tests/programs/numa_bench.sh \
 	tests/programs/python.sh \
 	tests/programs/redis.sh \
 	tests/programs/sqlite.sh
@@ -119,6 +120,7 @@ TEST_FILES = \
 	tests/numa/guest.py \
 	tests/programs/common.sh \
 	tests/programs/memcached_client.py \
+	tests/programs/numa_bench.py \
 	tests/stress/stress.h \
 	tests/unit/emulated.h \
 	tests/unit/heaps.h \
@@ -202,7 +204,7 @@ check-unit:
 
 # Real programs, models, and the other tests at full length and size: some minutes.
 .PHONY: check-long
-check-long: $(DEMO_PARTS)
+check-long: $(DEMO_PARTS) $(NUMA_LOADS)
 	QUARRY_TEST_FULL=1 QUARRY_TEST_SECONDS="$${QUARRY_TEST_SECONDS-20}" QUARRY_TEST_LIMIT="$${QUARRY_TEST_LIMIT-600}" \
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(LONG_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(STRESS_TESTS)'
 
