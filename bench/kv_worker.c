@@ -8,7 +8,6 @@
  * Back pressure: while more than OUT_HIGH bytes of replies wait, no further request of that connection is run and
  * nothing is read from it.
  */
-#define _GNU_SOURCE
 #include "kv_worker.h"
 #include "kv_protocol.h"
 

@@ -3,7 +3,6 @@
  * Placement: see placement.h. Pages are kept in an open hash table of bench_table memory, once per home, so that many
  * small blocks on one page count as one.
  */
-#define _GNU_SOURCE
 #include "placement.h"
 
 #include <dlfcn.h>
