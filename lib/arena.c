@@ -25,6 +25,8 @@ bool arena_map(struct arena_object *arena, unsigned node, char *hint)
 		return false;
 	if (options.huge_pages == OPTION_HUGE_PAGES_NEVER)
 		os_refuse_huge_pages(base, nbytes);
+	else if (options.huge_pages == OPTION_HUGE_PAGES_ALWAYS)
+		os_want_huge_pages(base, nbytes);
 	node_bind(base, nbytes, node);
 
 	size_t units = nbytes >> QUARRY_POOL_BITS;

@@ -13,7 +13,6 @@
 #include "os.h"
 
 #define relaxed memory_order_relaxed
-#define NODES_MAX 256
 #define BUCKETS 32 /* usable arenas by free units; bucket 0 is the fullest, the last one holds empty arenas too */
 
 struct node_arenas {
@@ -21,10 +20,11 @@ struct node_arenas {
 	uint32_t occupied;                            /* bit per bucket that is not empty */
 	struct arena_object *usable_arenas[BUCKETS];
 	_Atomic bool exhausted;                       /* the last mapping was refused: others may help out */
+	_Atomic uint64_t full_until;                  /* the same until then (ms): the node had no room for an arena */
 	_Atomic size_t ndirty;                        /* sum over the node's arenas; written under lock */
 } __attribute__((aligned(FALSE_SHARING_RANGE)));
 
-static struct node_arenas node_arenas[NODES_MAX];
+static struct node_arenas node_arenas[NODE_PLACES];
 struct arena_list_counters arena_list_counters;
 
 static struct lock list_lock; /* of unused_arena_objects and of changes to all_arenas */
@@ -37,6 +37,10 @@ static struct arena_object *in_grace, *past_grace;
 static CDS_LIST_HEAD(all_arenas);
 static char *_Atomic lowest_base; /* where the next arena is asked for: just below */
 static _Atomic uint8_t tick_now;
+static _Atomic unsigned turn; /* of the node whose turn is next, under NODE_SPREAD */
+
+/* So long a node without room is taken for full, then it is looked at again. */
+#define FULL_MS 1000
 
 uint8_t arena_list_tick(void)
 {
@@ -136,13 +140,31 @@ static struct arena_run take_on(unsigned node, size_t nunits, size_t alignment)
 	return run;
 }
 
-struct arena_run arena_list_take(unsigned node, size_t nunits, size_t alignment)
+static bool is_full(unsigned node)
 {
+	uint64_t until = atomic_load_explicit(&node_arenas[node].full_until, relaxed);
+	return until != 0 && os_milliseconds() < until;
+}
+
+/* The node whose turn it is; it stays so until units of it were taken. */
+static unsigned in_turn(unsigned node)
+{
+	return likely(node != NODE_SPREAD) ? node : atomic_load_explicit(&turn, relaxed) % node_count();
+}
+
+struct arena_run arena_list_take(unsigned place, size_t nunits, size_t alignment)
+{
+	unsigned node = in_turn(place);
 	struct arena_run run = take_on(node, nunits, alignment);
-	if (likely(run.address != NULL) || !atomic_load_explicit(&node_arenas[node].exhausted, relaxed))
-		return run;
-	for (unsigned k = 1; k < node_count() && run.address == NULL; k++)
+	bool others = run.address == NULL &&
+	              (atomic_load_explicit(&node_arenas[node].exhausted, relaxed) || is_full(node));
+	for (unsigned k = 1; others && k < node_count() && run.address == NULL; k++) {
 		run = take_on(node_by_distance(node, k), nunits, alignment);
+		if (run.address != NULL)
+			node_count_event(&node_counters[node].spills, 1);
+	}
+	if (unlikely(place == NODE_SPREAD) && run.address != NULL)
+		atomic_fetch_add_explicit(&turn, 1, relaxed);
 	return run;
 }
 
@@ -209,16 +231,13 @@ static void enlist(struct arena_object *arena)
 	lock_drop(&on->lock, LOCK_NODE);
 }
 
-bool arena_list_grow(unsigned node)
+static bool grow_on(unsigned node)
 {
 	struct arena_object *arena = take_unused_object(node);
-	if (arena == NULL) {
-		atomic_store_explicit(&node_arenas[node].exhausted, true, relaxed);
+	if (arena == NULL)
 		return false;
-	}
 	char *below = atomic_load_explicit(&lowest_base, relaxed);
 	bool mapped = arena_map(arena, node, below == NULL ? NULL : below - ARENA_SIZE);
-	atomic_store_explicit(&node_arenas[node].exhausted, !mapped, relaxed);
 	if (!mapped) {
 		put_unused_object(arena);
 		return false;
@@ -229,6 +248,24 @@ bool arena_list_grow(unsigned node)
 
 	enlist(arena);
 	return true;
+}
+
+/*
+ * The kernel would not refuse a mapping for a full node, but take its pages from anywhere, one by one, and the arena
+ * would lie on two nodes. Where the node has no room, the nearest one that has serves it: first with units that are
+ * free there, then with an arena.
+ */
+bool arena_list_grow(unsigned place)
+{
+	unsigned node = in_turn(place), roomy = node_with_room(node, ARENA_SIZE);
+	struct node_arenas *on = &node_arenas[node];
+	bool known = is_full(node);
+	atomic_store_explicit(&on->full_until, roomy == node ? 0 : os_milliseconds() + FULL_MS, relaxed);
+	if (roomy != node && !known)
+		return true;
+	bool grown = grow_on(roomy);
+	atomic_store_explicit(&on->exhausted, !grown, relaxed);
+	return grown;
 }
 
 /* Under the node's lock: unlist its empty, clean arenas that are old enough, but `keep`; they come chained by
@@ -343,6 +380,7 @@ void arena_list_unmap(void)
 		}
 		atomic_fetch_sub_explicit(&arena_list_counters.mapped_nbytes, nbytes, relaxed);
 		atomic_fetch_add_explicit(&arena_list_counters.retired, 1, relaxed);
+		node_count_event(&node_counters[arena->node].arenas_retired, 1);
 		put_unused_object(arena);
 	}
 }

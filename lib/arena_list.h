@@ -29,7 +29,8 @@
 
 /**
  * Take nunits neighbouring units on the node: from dirty ones and the fullest arena first; where the system refused the
- * node its last mapping, from the nearest other node. address NULL: none.
+ * node its last mapping, or it had no room for it, from the nearest other node, which is counted. NODE_SPREAD: on the
+ * nodes by turns. address NULL: none.
  */
 struct arena_run arena_list_take(unsigned node, size_t nunits, size_t alignment);
 
@@ -39,7 +40,10 @@ bool arena_list_take_at(char *address, size_t nunits, bool *clean);
 /** Give units back; their words become 0. clean: they read as zero. */
 void arena_list_put(char *address, size_t nunits, bool clean);
 
-/** Map another arena on the node. False with ENOMEM. No lock held. */
+/**
+ * Map another arena on the node or, where that has no room, see to it that others help out. NODE_SPREAD: on the node
+ * whose turn it is. False with ENOMEM. No lock held.
+ */
 bool arena_list_grow(unsigned node);
 
 /* How much arena_list_purge has in hand at a time: takers miss it meanwhile. */

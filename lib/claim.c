@@ -98,6 +98,8 @@ void claim_settle(struct heap *heap)
 {
 	if (likely(!heap->diverted))
 		return;
+	if (heap->taken || heap->poked)
+		slot.visited = 1;
 	if (heap->taken)
 		settle_taken(heap);
 	if (heap->taken && atomic_load_explicit(&cache_exact, relaxed))

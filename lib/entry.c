@@ -20,7 +20,15 @@
 static unsigned current_node(void)
 {
 	struct heap *heap = thread_heap();
-	return heap != NULL ? heap->node : node_current();
+	return heap != NULL ? heap->node : thread_node();
+}
+
+/* The end of a slow path. No lock held. */
+static void leave_slow_path(void)
+{
+	purge_hint();
+	if (unlikely(slot.visited))
+		thread_follow_node();
 }
 
 static void *out_of_memory(void)
@@ -52,9 +60,9 @@ static struct block *take_from_heap(struct heap *heap, unsigned szidx)
 	return block;
 }
 
-static struct block *take_from_shared(unsigned szidx)
+static struct block *take_from_shared(unsigned node, unsigned szidx)
 {
-	struct heap *shared = heap_shared(node_current());
+	struct heap *shared = heap_shared(node);
 	if (shared == NULL)
 		return NULL;
 	heap_lock(shared);
@@ -93,46 +101,78 @@ static void *allocate_small(unsigned szidx)
 		uint64_t births = arena_list_births();
 		thread_follow_node();
 		struct heap *heap = thread_heap();
-		struct block *block = heap != NULL ? take_from_heap(heap, szidx) : take_from_shared(szidx);
+		struct block *block = heap != NULL ? take_from_heap(heap, szidx) : take_from_shared(thread_node(), szidx);
 		if (block != NULL) {
-			purge_hint();
+			leave_slow_path();
 			return block;
 		}
-		if (!more_memory(heap != NULL ? heap->node : node_current(), births, &effort))
+		if (!more_memory(heap != NULL ? heap->node : thread_node(), births, &effort))
+			return out_of_memory();
+	}
+}
+
+/* From the heap that the node's threads share. */
+static void *allocate_small_on(unsigned node, unsigned szidx)
+{
+	enum effort effort = GROW;
+	thread_heap(); /* the first free should find one, or each block would go home by itself */
+	for (;;) {
+		uint64_t births = arena_list_births();
+		struct block *block = take_from_shared(node, szidx);
+		if (block != NULL) {
+			leave_slow_path();
+			return block;
+		}
+		if (!more_memory(node, births, &effort))
 			return out_of_memory();
 	}
 }
 
 /* --- span and large --------------------------------------------------------------------------------------------- */
 
-static void *allocate_large(size_t nbytes, size_t alignment, bool *zeroed)
+static void *allocate_large(unsigned node, size_t nbytes, size_t alignment, bool *zeroed)
 {
-	unsigned node = current_node();
 	void *ptr = large_alloc(node, nbytes, alignment, zeroed);
 	if (ptr == NULL && large_good_size(nbytes) != 0) {
 		purge_all(0, true);
 		ptr = large_alloc(node, nbytes, alignment, zeroed);
 	}
-	purge_hint();
+	leave_slow_path();
 	return ptr;
+}
+
+void *entry_malloc_over(const struct node_set *over, size_t nbytes)
+{
+	void *ptr = large_alloc_over(over, nbytes);
+	if (ptr == NULL && large_good_size(nbytes) != 0) {
+		purge_all(0, true);
+		ptr = large_alloc_over(over, nbytes);
+	}
+	leave_slow_path();
+	return ptr;
+}
+
+static void *allocate_big_on(unsigned node, size_t nbytes, size_t alignment, bool *zeroed)
+{
+	nbytes += nbytes == 0;
+	if (nbytes > LARGE_REQUEST_THRESHOLD || alignment > LARGE_REQUEST_THRESHOLD)
+		return allocate_large(node, nbytes, alignment, zeroed);
+	enum effort effort = GROW;
+	for (;;) {
+		uint64_t births = arena_list_births();
+		void *ptr = span_alloc(node, nbytes, alignment, zeroed);
+		if (ptr != NULL)
+			return ptr;
+		if (!more_memory(node, births, &effort))
+			return allocate_large(node, nbytes, alignment, zeroed);
+	}
 }
 
 /* A request that pools do not serve: above the threshold, or of an alignment that no class has. */
 void *entry_malloc_big(size_t nbytes, size_t alignment, bool *zeroed)
 {
-	nbytes += nbytes == 0;
-	if (nbytes > LARGE_REQUEST_THRESHOLD || alignment > LARGE_REQUEST_THRESHOLD)
-		return allocate_large(nbytes, alignment, zeroed);
-	enum effort effort = GROW;
-	for (;;) {
-		uint64_t births = arena_list_births();
-		unsigned node = current_node();
-		void *ptr = span_alloc(node, nbytes, alignment, zeroed);
-		if (ptr != NULL)
-			return ptr;
-		if (!more_memory(node, births, &effort))
-			return allocate_large(nbytes, alignment, zeroed);
-	}
+	thread_follow_node();
+	return allocate_big_on(current_node(), nbytes, alignment, zeroed);
 }
 
 /* Debug builds keep a bit per block: it was freed, and not handed out since. Returns what the bit was. */
@@ -168,6 +208,17 @@ void *entry_malloc_medium(size_t nbytes)
 	return entry_malloc_big(nbytes, ALIGNMENT, &zeroed);
 }
 
+void *entry_malloc_on(unsigned node, size_t nbytes)
+{
+	bool zeroed;
+	if (nbytes > sizeclass_limit)
+		return allocate_big_on(node, nbytes, ALIGNMENT, &zeroed);
+	struct block *block = allocate_small_on(node, sizeclass_of(nbytes));
+	if (QUARRY_DEBUG && block != NULL)
+		mark_freed(block, address_map_word(block), false);
+	return block;
+}
+
 void entry_overflow(unsigned szidx)
 {
 	struct heap *heap = slot.heap;
@@ -175,7 +226,7 @@ void entry_overflow(unsigned szidx)
 	claim_settle(heap);
 	cache_overflow(heap, szidx);
 	remote_unlock(heap);
-	purge_hint();
+	leave_slow_path();
 }
 
 void entry_report_misuse(const char *what, const void *ptr, uint32_t word)
@@ -191,9 +242,12 @@ void entry_free_twice(void *ptr, uint32_t word)
 	entry_report_misuse("double free", ptr, word);
 }
 
-/* Is a block of another heap worth keeping? While this thread allocates the class and has little of it. */
-static bool is_wanted(const struct heap *heap, unsigned szidx)
+/* Is a block of another heap worth keeping? While it is of this node, and the thread allocates the class and has little
+ * of it. */
+static bool is_wanted(const struct heap *heap, uint32_t word, unsigned szidx)
 {
+	if (unlikely(heap_node_by_id(word_owner(word)) != heap->node))
+		return false;
 	return heap->classes[szidx].allocates && heap->cache.room[szidx] > (int32_t)(heap->cache.bound[szidx] / 2);
 }
 
@@ -225,7 +279,7 @@ static bool free_foreign(struct block *block, uint32_t word)
 	struct heap *heap = cache_announce(szidx);
 	if (heap == &heap_empty)
 		return false;
-	if (word_owner(word) == heap->id || is_wanted(heap, szidx)) {
+	if (word_owner(word) == heap->id || is_wanted(heap, word, szidx)) {
 		if (unlikely(heap->cache.head[szidx] == block))
 			entry_free_twice(block, word);
 		else if (cache_push(&heap->cache, szidx, block))
@@ -263,7 +317,7 @@ static void free_locked(struct heap *heap, struct block *block, uint32_t word)
 	claim_settle(heap);
 	if (unlikely(heap->cache.head[szidx] == block)) {
 		entry_free_twice(block, word);
-	} else if (word_owner(word) == heap->id || is_wanted(heap, szidx)) {
+	} else if (word_owner(word) == heap->id || is_wanted(heap, word, szidx)) {
 		if (cache_push(&heap->cache, szidx, block))
 			cache_overflow(heap, szidx);
 		else if (unlikely(word_owner(word) != heap->id && comes_of_age(heap, szidx)))
@@ -272,7 +326,7 @@ static void free_locked(struct heap *heap, struct block *block, uint32_t word)
 		cache_post(heap->outbox, block, word);
 	}
 	remote_unlock(heap);
-	purge_hint();
+	leave_slow_path();
 }
 
 static void free_small(struct block *block, uint32_t word)

@@ -13,6 +13,7 @@
 #define QUARRY_ENTRY_H
 
 #include "cache.h"
+#include "topology.h"
 
 cold_path void *entry_malloc_slow(size_t nbytes);
 __attribute__((noinline)) void *entry_malloc_medium(size_t nbytes);
@@ -26,6 +27,12 @@ cold_path void entry_report_misuse(const char *what, const void *ptr, uint32_t w
  * class has. zeroed becomes whether the memory reads as zero. NULL with ENOMEM.
  */
 void *entry_malloc_big(size_t nbytes, size_t alignment, bool *zeroed);
+
+/** Allocate nbytes on a node, whatever this thread's is: a small block from the heap that the node's threads share. */
+void *entry_malloc_on(unsigned node, size_t nbytes);
+
+/** Allocate nbytes in a mapping of its own, its pages on the nodes of the set by turns. NULL with ENOMEM. */
+void *entry_malloc_over(const struct node_set *over, size_t nbytes);
 
 /** Start of the pool that contains ptr, whose word is a pool's. */
 static inline char *entry_pool_start(const void *ptr, uint32_t word)

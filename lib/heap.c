@@ -11,7 +11,6 @@
 #include "report.h"
 
 #define relaxed memory_order_relaxed
-#define NODES_MAX 256
 #define CHUNK_HEAPS 128
 
 /* An id that no record has: so no word matches it. */
@@ -23,15 +22,21 @@ static struct lock registry_lock; /* of the following, for writing */
 static struct heap **_Atomic directory[WORD_OWNERS / CHUNK_HEAPS];
 static _Atomic uint32_t nheaps;
 static _Atomic bool has_veteran; /* the first thread's heap was made */
-static struct heap *parked[NODES_MAX];
+static struct heap *parked[NODE_PLACES];
 static _Atomic unsigned nparked;
-static struct heap *_Atomic shared_heaps[NODES_MAX];
+static uint8_t node_of_id[WORD_OWNERS]; /* apart from the records, whose lines their threads write; constant */
+static struct heap *_Atomic shared_heaps[NODE_PLACES];
 
 /* --- registry --------------------------------------------------------------------------------------------------- */
 
 struct heap *heap_by_id(uint32_t id)
 {
 	return atomic_load_explicit(&directory[id / CHUNK_HEAPS], memory_order_acquire)[id % CHUNK_HEAPS];
+}
+
+unsigned heap_node_by_id(uint32_t id)
+{
+	return node_of_id[id];
 }
 
 unsigned heap_count(void)
@@ -89,6 +94,8 @@ static bool register_record(struct heap *heap)
 		if (mine) {
 			heap->id = id;
 			heap->word_base = id << WORD_OWNER_SHIFT;
+			if (heap->node != 0) /* else as it is, and not resident */
+				node_of_id[id] = (uint8_t)heap->node;
 			directory[id / CHUNK_HEAPS][id % CHUNK_HEAPS] = heap;
 			heap->veteran = heap->kind != HEAP_SHARED && !atomic_exchange(&has_veteran, true);
 			atomic_store_explicit(&nheaps, id, memory_order_release);
@@ -131,7 +138,7 @@ void heap_park(struct heap *heap)
 
 void heap_forget_parked(void)
 {
-	for (unsigned node = 0; node < NODES_MAX; node++)
+	for (unsigned node = 0; node < NODE_PLACES; node++)
 		parked[node] = NULL;
 	atomic_store_explicit(&nparked, 0, relaxed);
 }

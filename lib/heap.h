@@ -105,6 +105,9 @@ extern struct heap heap_empty;
 /** The record with an id that was read from a word. */
 struct heap *heap_by_id(uint32_t id);
 
+/** The node of the heap with an id that was read from a word. */
+unsigned heap_node_by_id(uint32_t id);
+
 /** First and next record; no lock: records are only added. */
 struct heap *heap_first(void);
 struct heap *heap_next(const struct heap *heap);

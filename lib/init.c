@@ -3,14 +3,27 @@
  * Init: the library's constructor and destructor. Nothing that allocates depends on either having run: until then
  * there is one node, default options and no purger.
  */
+#include "arena_list.h"
 #include "claim.h"
 #include "fork.h"
+#include "large.h"
 #include "node.h"
 #include "options.h"
 #include "os.h"
 #include "purge.h"
 #include "stats.h"
 #include "thread.h"
+
+/* What was got before the nodes were known was not bound, and counts as the first node's. */
+static void place_early_memory(void)
+{
+	struct large_block block;
+	for (struct arena_object *arena = arena_list_first(); arena != NULL; arena = arena_list_next(arena))
+		node_bind_moving(arena->address, arena_nbytes(arena), arena->node);
+	for (uint32_t number = 0; large_next(&number, &block);)
+		node_bind_moving(block.address, block.nbytes, block.node);
+	thread_place();
+}
 
 /* Among the first: programs' own constructors may start threads, and fork handlers registered later run before ours. */
 __attribute__((constructor(101))) static void begin(void)
@@ -21,6 +34,8 @@ __attribute__((constructor(101))) static void begin(void)
 	thread_init();
 	fork_init();
 	node_init();
+	if (node_count() > 1) /* then no thread but this one runs */
+		place_early_memory();
 	purge_allow();
 }
 

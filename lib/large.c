@@ -30,9 +30,12 @@ struct record {
 	uint32_t number;
 	uint8_t state;
 	uint8_t stamp;       /* tick at which it was freed */
-	uint8_t node;
+	uint16_t node;
 	bool split;          /* live: merged of what the kernel keeps as several mappings, as a resize has found out */
 };
+
+/* In the place of the node: pages on some nodes by turns. Such a block is not kept for reuse. */
+#define LARGE_OVER NODE_PLACES
 
 static struct lock large_lock; /* of everything below */
 static struct record *_Atomic chunks[CHUNKS];
@@ -193,6 +196,28 @@ static void *make_live(struct record *record)
 	return record->address;
 }
 
+/* A mapping that is not bound yet. */
+static struct record *map_block(unsigned node, size_t nbytes, size_t alignment)
+{
+	struct record *record = obtain_record(node < NODE_PLACES ? node : node_current());
+	if (record == NULL)
+		return NULL;
+	record->address = address_map_place(nbytes, alignment);
+	if (record->address == NULL) {
+		lock_take(&large_lock, LOCK_META);
+		put_spare(record);
+		lock_drop(&large_lock, LOCK_META);
+		return NULL;
+	}
+	record->nbytes = nbytes;
+	record->node = (uint16_t)node;
+	if (options.huge_pages == OPTION_HUGE_PAGES_NEVER)
+		os_refuse_huge_pages(record->address, nbytes);
+	else if (options.huge_pages == OPTION_HUGE_PAGES_ALWAYS)
+		os_want_huge_pages(record->address, nbytes);
+	return record;
+}
+
 void *large_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed)
 {
 	nbytes = large_good_size(nbytes);
@@ -208,22 +233,41 @@ void *large_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed)
 	if (record != NULL)
 		return make_live(record);
 
-	record = obtain_record(node);
+	unsigned roomy = node_with_room(node, nbytes);
+	if (roomy != node)
+		node_count_event(&node_counters[node].spills, 1);
+	record = map_block(roomy, nbytes, alignment);
 	if (record == NULL)
 		return NULL;
-	record->address = address_map_place(nbytes, alignment);
-	if (record->address == NULL) {
-		lock_take(&large_lock, LOCK_META);
-		put_spare(record);
-		lock_drop(&large_lock, LOCK_META);
+	node_bind(record->address, nbytes, roomy);
+	return make_live(record);
+}
+
+void *large_alloc_over(const struct node_set *over, size_t nbytes)
+{
+	nbytes = large_good_size(nbytes);
+	if (nbytes == 0) {
+		errno = ENOMEM;
 		return NULL;
 	}
-	record->nbytes = nbytes;
-	record->node = (uint8_t)node;
-	if (options.huge_pages == OPTION_HUGE_PAGES_NEVER)
-		os_refuse_huge_pages(record->address, nbytes);
-	node_bind(record->address, nbytes, node);
+	struct record *record = map_block(LARGE_OVER, nbytes, POOL_SIZE);
+	if (record == NULL)
+		return NULL;
+	node_bind_over(record->address, nbytes, over);
 	return make_live(record);
+}
+
+/* A record in hand. Where the system refuses, the block is kept and tried again with time. */
+static bool unmap_block(struct record *record)
+{
+	bool unmapped = os_unmap(record->address, record->nbytes);
+	lock_take(&large_lock, LOCK_META);
+	if (unmapped)
+		put_spare(record);
+	else
+		keep_since(record, arena_list_tick());
+	lock_drop(&large_lock, LOCK_META);
+	return unmapped;
 }
 
 bool large_free(void *ptr)
@@ -236,9 +280,14 @@ bool large_free(void *ptr)
 	bool was_live = record->state == LIVE;
 	if (was_live) {
 		add(&live_nbytes, 0, record->nbytes);
-		keep_since(record, arena_list_tick());
+		if (record->node == LARGE_OVER)
+			record->state = IN_HAND;
+		else
+			keep_since(record, arena_list_tick());
 	}
 	lock_drop(&large_lock, LOCK_META);
+	if (was_live && record->node == LARGE_OVER)
+		unmap_block(record);
 	size_t live = large_live_nbytes(), most = live > KEPT_LEAST_NBYTES ? live : KEPT_LEAST_NBYTES;
 	if (large_kept_nbytes() > most)
 		large_purge(0, large_kept_nbytes() - most);
@@ -267,7 +316,7 @@ static bool absorb(struct record *record, size_t nbytes)
 	struct record *next = kept;
 	while (next != NULL && next->address != record->address + record->nbytes)
 		next = next->next;
-	if (next == NULL || next->nbytes < more || next->node != record->node)
+	if (next == NULL || next->nbytes < more || next->node != record->node || record->node == LARGE_OVER)
 		return false;
 	unlink_kept(next);
 	next->address += more;
@@ -366,17 +415,10 @@ size_t large_purge(uint8_t age, size_t nbytes)
 		struct record *record = take_old(age);
 		if (record == NULL)
 			break;
-		bool unmapped = os_unmap(record->address, record->nbytes);
-		if (unmapped)
-			purged += record->nbytes;
-		lock_take(&large_lock, LOCK_META);
-		if (unmapped)
-			put_spare(record);
-		else
-			keep_since(record, arena_list_tick());
-		lock_drop(&large_lock, LOCK_META);
-		if (!unmapped)
+		size_t length = record->nbytes;
+		if (!unmap_block(record))
 			break;
+		purged += length;
 	}
 	return purged;
 }
@@ -389,6 +431,12 @@ static bool describe(const struct record *record, struct large_block *block)
 		return false;
 	*block = (struct large_block){record->address, record->nbytes, record->node};
 	return true;
+}
+
+bool large_at(const void *ptr, struct large_block *block)
+{
+	const struct record *record = record_at(ptr);
+	return record != NULL && describe(record, block);
 }
 
 bool large_next(uint32_t *number, struct large_block *block)

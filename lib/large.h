@@ -12,6 +12,7 @@
 #define QUARRY_LARGE_H
 
 #include "address_map.h"
+#include "topology.h"
 
 /** Usable bytes of a large block of nbytes; 0 if that overflows. */
 size_t large_good_size(size_t nbytes);
@@ -22,7 +23,10 @@ size_t large_good_size(size_t nbytes);
  */
 void *large_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed);
 
-/** Free the block that starts at ptr (its word is that of a large block): it is kept. False: no block starts there. */
+/** Allocate nbytes whose pages lie on the nodes of the set by turns, in a new mapping. NULL with ENOMEM. No lock held. */
+void *large_alloc_over(const struct node_set *over, size_t nbytes);
+
+/** Free the block that starts at ptr (its word is that of a large block): it is kept (unless its pages lie on a set of nodes). False: no block starts there. */
 bool large_free(void *ptr);
 
 /** Usable bytes of the block that starts at ptr; 0 if none does. */
@@ -45,6 +49,9 @@ struct large_block {
 	size_t nbytes;
 	unsigned node;
 };
+
+/** The live block that starts at ptr. False: none does. */
+bool large_at(const void *ptr, struct large_block *block);
 
 /** The live block that contains ptr, by a look at every record. False: none. */
 bool large_find(const void *ptr, struct large_block *block);

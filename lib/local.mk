@@ -56,7 +56,10 @@ core_rooms += \
 core_rooms += \
 	lib/entry.h lib/entry.c \
 	lib/walk.h lib/walk.c \
+	lib/node_stats.h \
 	lib/stats.h lib/stats.c \
+	lib/node_stats.c \
+	lib/placement.c \
 	lib/quarry.c \
 	lib/init.c
 surface_rooms = \

@@ -9,12 +9,11 @@
 #include "os.h"
 
 #define CHUNK_NBYTES ((size_t)64 << 10)
-#define NODES_MAX 256
 
 static struct lock meta_lock;
 static struct chunk {
 	char *next, *end;
-} open_chunk[NODES_MAX]; /* under meta_lock */
+} open_chunk[NODE_PLACES]; /* under meta_lock */
 static _Atomic size_t mapped_nbytes;
 
 static void *take_from(struct chunk *chunk, size_t nbytes, size_t alignment)

@@ -11,17 +11,26 @@
 #ifndef QUARRY_NODE_H
 #define QUARRY_NODE_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "compiler.h"
 
 /* Most nodes there can be. */
 #define NODE_MAX 255
 
+/* In the place of a node: all of them, by turns. Tables by node have a place for it. */
+#define NODE_SPREAD NODE_MAX
+#define NODE_PLACES (NODE_MAX + 1)
+
 struct topology;
+struct node_set;
 
 /**
- * Ask the kernel how many nodes' memory this process may use and, if that is more than one and numa:local holds, open
- * the topology module, libquarry_topology.so in the directory QUARRY_TOPOLOGY_PATH; QUARRY_TOPOLOGY in the environment
+ * Ask the kernel how many nodes' memory this process may use and, unless that is one or numa:off holds, open the
+ * topology module, libquarry_topology.so in the directory QUARRY_TOPOLOGY_PATH; QUARRY_TOPOLOGY in the environment
  * names another file. With that variable set HWLOC_SYNTHETIC or HWLOC_XMLFILE may describe a machine for tests, where
  * the CPU's number tells the node and binding does nothing.
  *
@@ -32,8 +41,14 @@ void node_init(void);
 /** Number of nodes, 1 to NODE_MAX. */
 unsigned node_count(void);
 
-/** The node of the CPU that this thread runs on; a few ns, nothing at all with one node. */
+/**
+ * Where memory for this thread comes from by the policy that options.numa names: by numa:local the node of the CPU that
+ * it runs on, else a constant. A few ns, nothing at all with one node.
+ */
 unsigned node_current(void);
+
+/** Is that a constant? Then no thread need be followed. */
+bool node_is_constant(void);
 
 /**
  * Prefer a node for memory that has not been touched yet: its pages come from there while it has any.
@@ -44,11 +59,47 @@ unsigned node_current(void);
  */
 int node_bind(void *addr, size_t nbytes, unsigned node);
 
-/** The kernel's number of a node; -1 with one node. */
+/** As node_bind, for a set of nodes that the pages come from by turns. */
+int node_bind_over(void *addr, size_t nbytes, const struct node_set *over);
+
+/** As node_bind, for memory that may have been touched: what lies elsewhere is moved. Allocates nothing. */
+int node_bind_moving(void *addr, size_t nbytes, unsigned node);
+
+/** The nearest node that has nbytes free as the kernel counts; node itself if none has, or it cannot be known. */
+unsigned node_with_room(unsigned node, uint64_t nbytes);
+
+/** The kernel's number of a node; -1 with one node, and for NODE_SPREAD. */
 int node_os_index(unsigned node);
+
+/** The same, but with one node its number if the kernel told that there is no other. */
+int node_home(unsigned node);
+
+/**
+ * The node with the kernel's number; -1: the process may not use its memory. Where all is taken for one node (numa:off,
+ * node_note) every node that the kernel allows is that one.
+ */
+int node_of_os_index(int os_index);
+
+/** The node to take for memory of a kind (enum topology_kind), as seen from node; node itself where none is better. */
+unsigned node_of_kind(unsigned node, unsigned kind);
 
 /** The k-th nearest of all nodes as seen from node; it is its own nearest (k = 0). k is below node_count(). */
 unsigned node_by_distance(unsigned node, unsigned k);
+
+/* What happened between nodes; relaxed. With one node nothing is counted. */
+struct node_counters {
+	_Atomic uint64_t remote_sent;     /* blocks that threads of this node sent home to others */
+	_Atomic uint64_t remote_received; /* blocks that came home to this one from threads of others */
+	_Atomic uint64_t migrations;      /* threads that got a heap here, coming from another node */
+	_Atomic uint64_t spills;          /* arenas, runs of units and large blocks wanted here, got elsewhere */
+	_Atomic uint64_t arenas_retired;
+} __attribute__((aligned(CACHE_LINE)));
+extern struct node_counters node_counters[NODE_PLACES];
+
+static inline void node_count_event(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
 
 /** How often node_bind was refused. */
 uint64_t node_bind_failures(void);
@@ -56,7 +107,7 @@ uint64_t node_bind_failures(void);
 /** Why a machine that has several nodes, or does not tell, is taken as one; NULL where there is no such reason. */
 const char *node_note(void);
 
-/** Use these nodes from now on, in place of none; node_init does so, and tests. */
+/** Use these nodes from now on, in place of none, by the policy of options.numa; node_init does so, and tests. */
 void node_publish(const struct topology *topology);
 
 /** For tests: pretend count nodes (1 to 16) in a ring; CPU c belongs to node c % count, and binding does nothing. */

@@ -23,7 +23,8 @@ struct options options = {
 #include "options_table.h"
 };
 
-/* One key. Its values are words, the first being 0, or numbers from min to max. */
+/* One key. Its values are words, the first being 0, or numbers from min to max. A last word like "node:0..7" stands for
+   node:0, node:1 and so on, each a value of its own. */
 struct option {
 	const char *key;
 	unsigned *field;
@@ -54,21 +55,6 @@ static bool slice_is(struct slice slice, const char *word, size_t nbytes)
 /* Argument pair for %.*s, cut to what is worth showing. */
 #define SHOWN(slice) (int)((slice).nbytes < SHOWN_NBYTES ? (slice).nbytes : SHOWN_NBYTES), (slice).start
 
-static bool parse_word(const char *words, struct slice value, unsigned *result)
-{
-	for (unsigned index = 0;; index++) {
-		size_t nbytes = strcspn(words, "|");
-
-		if (slice_is(value, words, nbytes)) {
-			*result = index;
-			return true;
-		}
-		if (!words[nbytes])
-			return false;
-		words += nbytes + 1;
-	}
-}
-
 static bool parse_number(struct slice value, unsigned min, unsigned max, unsigned *result)
 {
 	unsigned number = 0;
@@ -86,6 +72,38 @@ static bool parse_number(struct slice value, unsigned min, unsigned max, unsigne
 		return false;
 	*result = number;
 	return true;
+}
+
+/* "word:0..MOST" against word:number. */
+static bool parse_numbered(struct slice word, struct slice value, unsigned *number)
+{
+	const char *colon = memchr(word.start, ':', word.nbytes);
+	size_t prefix = colon ? (size_t)(colon - word.start) + 1 : 0;
+	size_t range = prefix + strlen("0..");
+	unsigned most;
+
+	if (!colon || value.nbytes < prefix || memcmp(value.start, word.start, prefix) != 0)
+		return false;
+	return parse_number((struct slice){ word.start + range, word.nbytes - range }, 0, UINT_MAX, &most) &&
+	       parse_number((struct slice){ value.start + prefix, value.nbytes - prefix }, 0, most, number);
+}
+
+static bool parse_word(const char *words, struct slice value, unsigned *result)
+{
+	for (unsigned index = 0;; index++) {
+		size_t nbytes = strcspn(words, "|");
+		struct slice word = { words, nbytes };
+		bool numbered = memchr(words, ':', nbytes);
+		unsigned number = 0;
+
+		if (numbered ? parse_numbered(word, value, &number) : slice_is(value, words, nbytes)) {
+			*result = index + number;
+			return true;
+		}
+		if (!words[nbytes])
+			return false;
+		words += nbytes + 1;
+	}
 }
 
 static void report_bad_value(const struct option *option, struct slice value)

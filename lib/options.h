@@ -25,13 +25,16 @@ enum option_on_error {
 };
 
 enum option_numa {
-	OPTION_NUMA_LOCAL, /* arenas on the node of the thread that needs them */
-	OPTION_NUMA_OFF,   /* one node */
+	OPTION_NUMA_LOCAL,      /* arenas on the node of the thread that needs them */
+	OPTION_NUMA_INTERLEAVE, /* units of arenas, and pages of large blocks, on all nodes by turns */
+	OPTION_NUMA_OFF,        /* one node */
+	OPTION_NUMA_NODE,       /* this and what follows: all on the kernel's node 0, 1 and so on; node says if it exists */
 };
 
 enum option_huge_pages {
 	OPTION_HUGE_PAGES_NEVER,   /* refused by madvise: the first touch of an arena would cost 2 MiB */
 	OPTION_HUGE_PAGES_INHERIT, /* as the system is set */
+	OPTION_HUGE_PAGES_ALWAYS,  /* asked for by madvise */
 };
 
 enum option_stats {

@@ -5,6 +5,7 @@
 #include "os.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <sys/auxv.h>
@@ -133,6 +134,32 @@ void os_refuse_huge_pages(void *address, size_t nbytes)
 	int saved_errno = errno;
 	madvise(address, nbytes, MADV_NOHUGEPAGE);
 	errno = saved_errno;
+}
+
+void os_want_huge_pages(void *address, size_t nbytes)
+{
+	int saved_errno = errno;
+	madvise(address, nbytes, MADV_HUGEPAGE);
+	errno = saved_errno;
+}
+
+bool os_page_nodes(size_t n, void *const pages[], int status[])
+{
+	return syscall(SYS_move_pages, 0, n, pages, NULL, status, 0) == 0;
+}
+
+/* By system calls: libc's open and read are cancellation points, and may be interposed. */
+bool os_read_file(const char *path, char *data, size_t size)
+{
+	int saved_errno = errno;
+	long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC), got = -1;
+	if (fd >= 0) {
+		got = syscall(SYS_read, fd, data, size - 1);
+		syscall(SYS_close, fd);
+	}
+	errno = saved_errno;
+	data[got > 0 ? got : 0] = 0;
+	return got > 0;
 }
 
 bool os_resize(void *address, size_t old_nbytes, size_t new_nbytes, bool *split)

@@ -51,6 +51,15 @@ bool os_purge(void *address, size_t nbytes);
 /** Keep the kernel from backing the range with huge pages on its own account. */
 void os_refuse_huge_pages(void *address, size_t nbytes);
 
+/** Ask the kernel for huge pages wherever a whole one fits into the range. */
+void os_want_huge_pages(void *address, size_t nbytes);
+
+/** The nodes that n pages lie on, by the kernel's numbers; negative where a page is not resident. False with errno. */
+bool os_page_nodes(size_t n, void *const pages[], int status[]);
+
+/** Up to size - 1 bytes of a file, and a 0 behind them; false where it cannot be read. */
+bool os_read_file(const char *path, char *data, size_t size);
+
 /**
  * Grow or shrink a mapping where it is; false if it cannot. split becomes whether that is because the kernel has the
  * range as several mappings (their pages differ in some way), which it does not move either.

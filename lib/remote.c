@@ -4,6 +4,8 @@
  */
 #include "remote.h"
 
+#include "node.h"
+
 #define relaxed memory_order_relaxed
 
 static void push(struct heap *owner, struct block *head, struct block *tail, size_t nbytes)
@@ -47,9 +49,24 @@ static void relieve(struct heap *owner)
 	}
 }
 
+/* The chain is the pusher's still; a visitor counts as a thread of the node that it runs on. */
+static void count_between_nodes(const struct heap *owner, const struct block *head, const struct block *tail)
+{
+	unsigned from = slot.heap != NULL ? slot.heap->node : node_current();
+	uint64_t n = 1;
+	if (from == owner->node)
+		return;
+	for (const struct block *block = head; block != tail; block = block->next)
+		n++;
+	node_count_event(&node_counters[from].remote_sent, n);
+	node_count_event(&node_counters[owner->node].remote_received, n);
+}
+
 void remote_push(uint32_t owner_id, struct block *head, struct block *tail, size_t nbytes)
 {
 	struct heap *owner = heap_by_id(owner_id);
+	if (unlikely(node_count() > 1))
+		count_between_nodes(owner, head, tail);
 	push(owner, head, tail, nbytes);
 	relieve(owner);
 }

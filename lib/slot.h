@@ -29,6 +29,7 @@ struct slot {
 	volatile uint32_t state;
 	volatile uint8_t registering; /* inside liburcu, which may hold its locks */
 	volatile uint8_t registered;  /* with liburcu, for its readers */
+	volatile uint8_t visited;     /* its cache was visited since the thread last looked where it runs */
 	struct heap *volatile heap;   /* the heap it is attached to; NULL unless ready */
 };
 

@@ -6,10 +6,13 @@
 
 #include "address_map.h"
 #include "arena_list.h"
+#include "node.h"
 #include "os.h"
 #include "pool.h"
 
-static _Atomic size_t live_nbytes;
+static struct {
+	_Alignas(CACHE_LINE) _Atomic size_t live_nbytes;
+} nodes[NODE_PLACES];
 
 static size_t units_of(size_t nbytes)
 {
@@ -22,9 +25,9 @@ size_t span_good_size(size_t nbytes)
 	return round_up(nbytes, eighth < page ? eighth : page);
 }
 
-static void count_live(size_t added, size_t removed)
+static void count_live(const void *start, size_t added, size_t removed)
 {
-	atomic_fetch_add_explicit(&live_nbytes, added - removed, memory_order_relaxed);
+	atomic_fetch_add_explicit(&nodes[arena_at(arena_base(start))->node].live_nbytes, added - removed, memory_order_relaxed);
 }
 
 static size_t get_nbytes(const void *start)
@@ -42,7 +45,7 @@ static void *make(struct arena_run run, size_t nbytes)
 	set_nbytes(run.address, span_good_size(nbytes));
 	address_map_set(run.address, 1, WORD_SPAN);
 	address_map_set(run.address + POOL_SIZE, run.nunits - 1, WORD_SPAN_REST);
-	count_live(span_good_size(nbytes), 0);
+	count_live(run.address, span_good_size(nbytes), 0);
 	return run.address;
 }
 
@@ -64,7 +67,7 @@ size_t span_usable(const void *ptr)
 void span_free(void *ptr)
 {
 	size_t nbytes = span_usable(ptr);
-	count_live(0, nbytes);
+	count_live(ptr, 0, nbytes);
 	arena_list_put(ptr, units_of(nbytes), false);
 }
 
@@ -80,7 +83,7 @@ bool span_resize(void *ptr, size_t nbytes)
 	} else if (want < have) {
 		arena_list_put(start + (want << QUARRY_POOL_BITS), have - want, false);
 	}
-	count_live(span_good_size(nbytes), old);
+	count_live(ptr, span_good_size(nbytes), old);
 	set_nbytes(ptr, span_good_size(nbytes));
 	return true;
 }
@@ -93,7 +96,15 @@ void *span_start(const void *ptr)
 	return address_map_word(unit) == WORD_SPAN ? unit : NULL;
 }
 
+size_t span_node_live_nbytes(unsigned node)
+{
+	return atomic_load_explicit(&nodes[node].live_nbytes, memory_order_relaxed);
+}
+
 size_t span_live_nbytes(void)
 {
-	return atomic_load_explicit(&live_nbytes, memory_order_relaxed);
+	size_t nbytes = 0;
+	for (unsigned node = 0; node < node_count(); node++)
+		nbytes += span_node_live_nbytes(node);
+	return nbytes;
 }

@@ -35,7 +35,8 @@ bool span_resize(void *ptr, size_t nbytes);
 /** Start of the span that contains an address whose word is WORD_SPAN or WORD_SPAN_REST. */
 void *span_start(const void *ptr);
 
-/** Bytes of all live spans. */
+/** Bytes of all live spans, and of those on a node. */
 size_t span_live_nbytes(void);
+size_t span_node_live_nbytes(unsigned node);
 
 #endif

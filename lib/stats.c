@@ -13,6 +13,7 @@
 #include "large.h"
 #include "meta.h"
 #include "node.h"
+#include "node_stats.h"
 #include "options.h"
 #include "os.h"
 #include "quarry/quarry.h"
@@ -26,7 +27,7 @@ static uint64_t get(const _Atomic uint64_t *counter)
 }
 
 /* Blocks in a heap's lists, in bytes; the lists move on meanwhile, and room counts them closely enough. */
-__attribute__((no_sanitize("thread"))) static uint64_t cached_nbytes(const struct heap *heap)
+__attribute__((no_sanitize("thread"))) uint64_t stats_cached_nbytes(const struct heap *heap)
 {
 	uint64_t nbytes = 0;
 	if (heap->kind == HEAP_SHARED || heap->taken)
@@ -52,7 +53,7 @@ static void add_heaps(struct quarry_stats *stats)
 		stats->flushes += get(&heap->counters.flushes);
 		stats->visits += get(&heap->counters.visits);
 		stats->remote_frees += get(&heap->counters.remote_frees);
-		stats->cached += cached_nbytes(heap) + get(&heap->inbox_nbytes);
+		stats->cached += stats_cached_nbytes(heap) + get(&heap->inbox_nbytes);
 		out += atomic_load_explicit(&heap->counters.out_nbytes, memory_order_relaxed);
 	}
 	stats->heaps_attached = thread_count();
@@ -145,7 +146,13 @@ int quarry_stats_print(int fd)
 		            (unsigned long)stats.bind_failures);
 	if (node_note() != NULL)
 		text_append(&text, "  note      %s\n", node_note());
-	return text_write(&text, fd);
+	int result = text_write(&text, fd);
+	for (unsigned node = 0; stats.nodes > 1 && node < stats.nodes && result == 0; node++) {
+		text_begin(&text, buffer, sizeof(buffer));
+		node_stats_append(&text, node);
+		result = text_write(&text, fd);
+	}
+	return result;
 }
 
 static int exit_fd = -1;

@@ -8,6 +8,13 @@
 #ifndef QUARRY_STATS_H
 #define QUARRY_STATS_H
 
+#include <stdint.h>
+
+struct heap;
+
+/** Bytes of blocks in a heap's cache and outbox; the lists move on meanwhile. */
+uint64_t stats_cached_nbytes(const struct heap *heap);
+
 /** At start: keep standard error open for the summary, where options.stats asks for one; many programs close theirs. */
 void stats_at_start(void);
 

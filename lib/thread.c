@@ -4,6 +4,7 @@
  */
 #include "thread.h"
 
+#include <errno.h>
 #include <pthread.h>
 
 #include "arena_list.h"
@@ -17,11 +18,16 @@
 #define relaxed memory_order_relaxed
 
 /* Slow paths in a row that must find the thread on another node before it gets a heap there: a thread that bounces
- * between nodes stays where it is. */
+ * between nodes stays where it is. Each move within FOLLOW_QUIET_MS of the one before doubles them. */
 #define FOLLOW_SLOW_PATHS 16
+#define FOLLOW_SLOW_PATHS_MOST 1024
+#define FOLLOW_QUIET_MS 1000
 
 thread_local_ie struct slot slot = {.current = &heap_empty, .last = CACHE_LISTS};
-static thread_local_ie unsigned elsewhere; /* slow paths in a row on another node than the heap's */
+static thread_local_ie volatile uint16_t pinned; /* 1 + node; 0: follows */
+static thread_local_ie uint16_t elsewhere;       /* slow paths in a row on another node than the heap's */
+static thread_local_ie uint16_t patience;        /* so many are asked for within FOLLOW_QUIET_MS of the last move */
+static thread_local_ie uint32_t moved_at;        /* ms, when that was */
 
 enum { KEY_NONE, KEY_MAKING, KEY_READY, KEY_REFUSED };
 static _Atomic int key_state;
@@ -94,7 +100,7 @@ struct heap *thread_attach(void)
 		slot.state = SLOT_DEAD;
 		return NULL;
 	}
-	unsigned node = node_current();
+	unsigned node = thread_node();
 	struct heap *heap = heap_shared(node) == NULL ? NULL : heap_obtain(node);
 	if (heap == NULL) {
 		slot.state = SLOT_NONE;
@@ -114,25 +120,80 @@ static void at_thread_exit(void *unused)
 		slot.state = SLOT_DEAD;
 }
 
+/* --- nodes ------------------------------------------------------------------------------------------------------ */
+
+unsigned thread_node(void)
+{
+	unsigned place = pinned;
+	return place != 0 ? place - 1 : node_current();
+}
+
+int thread_pinned(void)
+{
+	return (int)pinned - 1;
+}
+
+/* The thread has a heap, and gets another. */
+static bool move_to(unsigned node)
+{
+	int saved_errno = errno;
+	slot.state = SLOT_ATTACHING;
+	struct heap *heap = heap_shared(node) == NULL ? NULL : heap_obtain(node);
+	slot.state = SLOT_READY;
+	elsewhere = 0;
+	if (heap == NULL) {
+		errno = saved_errno;
+		return false;
+	}
+	park(slot.heap, SLOT_ATTACHING);
+	attach_to(heap);
+	return true;
+}
+
+void thread_place(void)
+{
+	if (slot.state == SLOT_READY && slot.heap->node != thread_node())
+		move_to(thread_node());
+}
+
+bool thread_pin(int node)
+{
+	uint16_t before = pinned;
+	pinned = (uint16_t)(node + 1);
+	if (slot.state != SLOT_READY || thread_node() == slot.heap->node || move_to(thread_node()))
+		return true;
+	pinned = before;
+	errno = ENOMEM;
+	return false;
+}
+
+/* A thread that bounces pays for each move with its cache. */
+static bool has_stayed(bool visited)
+{
+	uint32_t now = (uint32_t)os_milliseconds();
+	bool quiet = moved_at == 0 || now - moved_at >= FOLLOW_QUIET_MS;
+	if (elsewhere < (quiet ? FOLLOW_SLOW_PATHS : patience) && !(quiet && visited))
+		return false;
+	unsigned twice = quiet ? 2 * FOLLOW_SLOW_PATHS : 2 * (unsigned)patience;
+	patience = (uint16_t)(twice < FOLLOW_SLOW_PATHS_MOST ? twice : FOLLOW_SLOW_PATHS_MOST);
+	moved_at = now | 1;
+	return true;
+}
+
 void thread_follow_node(void)
 {
-	if (node_count() == 1 || slot.state != SLOT_READY)
+	bool visited = slot.visited;
+	slot.visited = 0;
+	if (likely(node_count() == 1) || slot.state != SLOT_READY)
 		return;
-	unsigned node = node_current();
+	unsigned node = thread_node();
 	if (node == slot.heap->node) {
 		elsewhere = 0;
 		return;
 	}
-	if (++elsewhere < FOLLOW_SLOW_PATHS)
-		return;
-	elsewhere = 0;
-	slot.state = SLOT_ATTACHING;
-	struct heap *heap = heap_shared(node) == NULL ? NULL : heap_obtain(node);
-	slot.state = SLOT_READY;
-	if (heap == NULL)
-		return;
-	park(slot.heap, SLOT_ATTACHING);
-	attach_to(heap);
+	elsewhere++;
+	if ((visited || elsewhere >= FOLLOW_SLOW_PATHS) && has_stayed(visited) && move_to(node))
+		node_count_event(&node_counters[node].migrations, 1);
 }
 
 /* --- readers ---------------------------------------------------------------------------------------------------- */

@@ -22,8 +22,29 @@ static inline struct heap *thread_heap(void)
 	return likely(slot.state == SLOT_READY) ? slot.heap : slot.state == SLOT_NONE ? thread_attach() : NULL;
 }
 
-/** On a slow path: is the thread on another node for long enough? Then give it a heap there. No lock held. */
+/**
+ * On a slow path: is the thread on another node for long enough? Then give it a heap there. No lock held; errno is kept.
+ *
+ * Long enough are 16 slow paths in a row, or one since its cache was visited: a thread that lives in its cache takes no
+ * other, and the purger visits it every other decay time. Moves within a second of each other make the next one
+ * dearer: twice as many slow paths, up to 1024, and visits do not count.
+ */
 void thread_follow_node(void);
+
+/** The node that this thread's memory comes from: the one it is pinned to, or node_current. */
+unsigned thread_node(void);
+
+/* Not pinned. */
+#define THREAD_FOLLOWS (-1)
+
+/** Once the nodes are known: this thread may have got a heap before, of whatever node. */
+void thread_place(void);
+
+/** Pin this thread's memory to a node, or let it follow again, from now on. False with ENOMEM: no heap to be had there. */
+bool thread_pin(int node);
+
+/** The node that it is pinned to, or THREAD_FOLLOWS. */
+int thread_pinned(void);
 
 /**
  * Begin a read section over all arenas: by RCU, or under the reader lock where the thread cannot register. Returns

@@ -52,6 +52,24 @@ static int bind_preferred(void *addr, size_t len, unsigned node)
 				      HWLOC_MEMBIND_BYNODESET);
 }
 
+static int interleave(void *addr, size_t len, const struct node_set *over)
+{
+	hwloc_bitmap_t nodeset = hwloc_bitmap_alloc();
+	int result = -1;
+
+	if (!nodeset)
+		return -1;
+	for (unsigned node = 0; node < topology.nnodes; node++) {
+		if (over->bits[node / 64] >> node % 64 & 1)
+			hwloc_bitmap_set(nodeset, usable[node]->node->os_index);
+	}
+	if (!hwloc_bitmap_iszero(nodeset))
+		result = hwloc_set_area_membind(machine, addr, len, nodeset, HWLOC_MEMBIND_INTERLEAVE,
+						HWLOC_MEMBIND_BYNODESET);
+	hwloc_bitmap_free(nodeset);
+	return result;
+}
+
 /* --- discovery ---------------------------------------------------------------------------------------------------- */
 
 /* A machine described for tests, by the same variables as in hwloc itself: its own would be hidden by the component
@@ -167,6 +185,69 @@ static void sort_by_distance(unsigned node)
 	}
 }
 
+/* --- kinds -------------------------------------------------------------------------------------------------------- */
+
+#if HWLOC_API_VERSION >= 0x00020300
+
+static const hwloc_memattr_id_t attribute_of[TOPOLOGY_KINDS] = {
+	[TOPOLOGY_BANDWIDTH] = HWLOC_MEMATTR_ID_BANDWIDTH,
+	[TOPOLOGY_LATENCY] = HWLOC_MEMATTR_ID_LATENCY,
+	[TOPOLOGY_CAPACITY] = HWLOC_MEMATTR_ID_CAPACITY,
+};
+
+/* Of memory on the node `to` for threads on `from`; false where the machine does not tell. */
+static bool attribute(enum topology_kind kind, unsigned from, unsigned to, uint64_t *value)
+{
+	hwloc_obj_t near = usable[from]->node;
+	struct hwloc_location initiator = { .type = HWLOC_LOCATION_TYPE_CPUSET, .location.cpuset = near->cpuset };
+	hwloc_uint64_t got;
+
+	if (kind != TOPOLOGY_CAPACITY && hwloc_bitmap_iszero(near->cpuset))
+		return false;
+	if (hwloc_memattr_get_value(machine, attribute_of[kind], usable[to]->node, &initiator, 0, &got) < 0)
+		return false;
+	*value = got;
+	return true;
+}
+
+#else
+
+static bool attribute(enum topology_kind kind, unsigned from, unsigned to, uint64_t *value)
+{
+	(void)from;
+	*value = usable[to]->node->attr->numanode.local_memory;
+	return kind == TOPOLOGY_CAPACITY;
+}
+
+#endif
+
+/* Not for a trifle: the first node of a machine often has a little less memory than its like. */
+static bool is_better(enum topology_kind kind, uint64_t value, uint64_t than)
+{
+	return kind == TOPOLOGY_LATENCY ? value < than : value - than / 8 > than && value > than;
+}
+
+/* The best node of a kind: the nearest one among equals, and the thread's own where the machine tells nothing. */
+static uint8_t best_node(enum topology_kind kind, unsigned from)
+{
+	uint8_t best = (uint8_t)from;
+	uint64_t best_value = 0, value;
+	bool known = false;
+
+	for (unsigned k = 0; k < topology.nnodes; k++) {
+		uint8_t to = nearest[from][k];
+
+		if (!attribute(kind, from, to, &value) || (known && !is_better(kind, value, best_value)))
+			continue;
+		known = true;
+		best = to;
+		best_value = value;
+	}
+	return best;
+}
+
+/* --- index -------------------------------------------------------------------------------------------------------- */
+
 /* The usable node that serves threads on this one. */
 static uint8_t serving_node(const struct found *from)
 {
@@ -217,12 +298,15 @@ const struct topology *quarry_topology_open(const unsigned long *allowed, size_t
 		return NULL;
 	topology.by_cpu = !hwloc_topology_is_thissystem(machine);
 	topology.bind = bind_preferred;
+	topology.interleave = interleave;
 	find_nodes(allowed, nbits);
 	for (unsigned node = 0; node < topology.nnodes; node++) {
 		nodes[node].os_index = usable[node]->node->os_index;
 		nodes[node].nbytes = usable[node]->node->attr->numanode.local_memory;
 		nodes[node].nearest = nearest[node];
 		sort_by_distance(node);
+		for (unsigned kind = 0; kind < TOPOLOGY_KINDS; kind++)
+			nodes[node].best[kind] = best_node(kind, node);
 	}
 	index_nodes();
 	if (distances)

@@ -20,6 +20,7 @@ UNIT_TESTS = \
 	tests/unit/check_node \
 	tests/unit/check_options \
 	tests/unit/check_os \
+	tests/unit/check_placement \
 	tests/unit/check_pool \
 	tests/unit/check_purge \
 	tests/unit/check_quarry \
@@ -125,6 +126,7 @@ TEST_FILES = \
 	tests/unit/emulated.h \
 	tests/unit/heaps.h \
 	tests/unit/kernel.h \
+	tests/unit/machine.h \
 	tests/unit/unit.h \
 	tests/run-test \
 	tests/structure/common.sh \

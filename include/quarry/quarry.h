@@ -117,6 +117,80 @@ QUARRY_API void *quarry_malloc_usable(size_t nbytes, size_t *usable) QUARRY_MALL
  */
 QUARRY_API size_t quarry_resize_in_place(void *ptr, size_t nbytes);
 
+/* --- nodes ------------------------------------------------------------------------------------------------------ */
+
+/*
+ * NUMA nodes go by the kernel's numbers, which may have gaps; quarry_node_stats_get lists them. Without these calls
+ * memory is placed as QUARRY_CONF's key numa says: by default each thread's on the node that it runs on.
+ *
+ * Placement is a preference: where a node is full, its blocks come from the nearest node with room, which the statistics
+ * count. It is made when a block is allocated; quarry_realloc places what it must move as quarry_malloc does. A block
+ * goes home to its node when it is freed. With one node all calls work, and that node is the only one to ask for; so
+ * they do by numa:off, and where the machine is taken for one node (the summary of quarry_stats_print says why), for
+ * every node that the process may use, though nothing is placed then.
+ */
+
+/** In place of a node: that of the CPU which the thread runs on. */
+#define QUARRY_NODE_FOLLOW (-1)
+
+/**
+ * Allocate nbytes on a node, whichever this thread runs on.
+ *
+ * os_node    the kernel's number of a node whose memory this process may use, else NULL with EINVAL
+ * Cost       of a node that is not this thread's: one short lock of the node's; free as for any other thread's block
+ */
+QUARRY_API void *quarry_malloc_on_node(size_t nbytes, int os_node) QUARRY_MALLOC QUARRY_SIZE(1);
+
+/**
+ * Allocate nbytes on a set of nodes. A block above 64 KiB has a mapping of its own whose pages lie on them by turns, and
+ * is unmapped when it is freed; a smaller block lies on one of them, the next one each time.
+ *
+ * nodemask   bit n % (bits of a long) of word n / (bits of a long): the kernel's node n; NULL: all nodes
+ * maxnode    number of bits at nodemask
+ * Returns    NULL with EINVAL if the set is empty or has a node whose memory this process may not use; ENOMEM as ever
+ */
+QUARRY_API void *quarry_malloc_interleaved(size_t nbytes, const unsigned long *nodemask, unsigned long maxnode)
+    QUARRY_MALLOC QUARRY_SIZE(1);
+
+/** What memory may be best at, as firmware and kernel tell (hwloc's memory attributes). */
+enum quarry_kind {
+	QUARRY_KIND_BANDWIDTH, /* e.g. HBM */
+	QUARRY_KIND_LATENCY,
+	QUARRY_KIND_CAPACITY   /* the largest node */
+};
+
+/**
+ * Allocate nbytes on the node that is best at something for threads on this thread's node; the nearest of several that
+ * are equal (within an eighth, latency apart). Where the machine has no such figures: on this thread's own.
+ *
+ * Returns    NULL with EINVAL for an unknown kind; ENOMEM as ever
+ */
+QUARRY_API void *quarry_malloc_kind(size_t nbytes, enum quarry_kind kind) QUARRY_MALLOC QUARRY_SIZE(1);
+
+/**
+ * The home node of the live block that contains an address: where its pages come from, while there is room.
+ *
+ * Returns    the kernel's number; -1 where there is no block, it is spread over nodes, or the node is not known
+ */
+QUARRY_API int quarry_node_of(const void *ptr);
+
+/**
+ * Pin this thread's memory to a node from its next allocation on, whichever CPU it runs on; QUARRY_NODE_FOLLOW: let it
+ * follow the CPU again (or what the key numa says). Threads that it starts begin with QUARRY_NODE_FOLLOW.
+ *
+ * A thread that follows is served from another node after 16 slow paths (refills of its cache and the like) in a row
+ * there, or, where it lives in its cache, at its first operation after a visit of the purger, which comes every other
+ * decay_ms (by default two seconds) while the purger runs. A thread that moves twice within a second needs twice as
+ * many slow paths for the next move, up to 1024.
+ *
+ * Returns    0; -1 with EINVAL for a node whose memory this process may not use, or ENOMEM, and nothing has changed
+ * Cost       the thread's cache goes home
+ */
+QUARRY_API int quarry_thread_node_set(int os_node);
+
+/** The node that this thread's memory is pinned to, or QUARRY_NODE_FOLLOW. */
+QUARRY_API int quarry_thread_node_get(void);
+
 /* --- looking inside --------------------------------------------------------------------------------------------- */
 
 /**
@@ -204,6 +278,57 @@ struct quarry_stats {
  * Threads      a snapshot; each counter is exact, sums may be a moment apart
  */
 QUARRY_API int quarry_stats_get(struct quarry_stats *stats, size_t size);
+
+#define QUARRY_NODE_STATS_VERSION 1
+
+/**
+ * One node; bytes unless a name says otherwise. Pools, spans and arenas count where they lie, blocks of pools where their
+ * heap is: that differs after spills only. By numa:interleave heaps are of no node, and their blocks count nowhere here.
+ */
+struct quarry_node_stats {
+	uint32_t version;         /* QUARRY_NODE_STATS_VERSION of the library that filled it */
+	int32_t os_node;          /* the kernel's number; -1 where it is not known */
+	uint64_t arenas;          /* number of arenas */
+	uint64_t mapped;          /* address space of its arenas and live large blocks */
+	uint64_t used;            /* units of its arenas that are pools or spans */
+	uint64_t live;            /* block bytes out with the program */
+	uint64_t large_live;      /* part of live that lies in mappings of its own */
+	uint64_t cached;          /* block bytes in the caches of the node's threads and on the way home to it */
+	uint64_t free_dirty;      /* free in pools and arenas; resident */
+	uint64_t free_clean;      /* free and given back to the system, or never touched */
+	uint64_t arenas_retired;  /* arenas ever unmapped */
+	uint64_t remote_sent;     /* number of blocks that threads of this node sent home to others */
+	uint64_t remote_received; /* number of blocks that came home from threads of other nodes */
+	uint64_t migrations;      /* number of times that a thread of another node came to be served from this one */
+	uint64_t spills;          /* number of times that something wanted here was got elsewhere: no room */
+};
+
+/**
+ * Fill in the statistics of a node. A snapshot, as quarry_stats_get.
+ *
+ * index        0 to quarry_stats.nodes - 1, by rising kernel's number; else -1 with EINVAL
+ * stats, size  the caller's struct and its sizeof; -1 with EINVAL if size is below that of the first two members
+ */
+QUARRY_API int quarry_node_stats_get(unsigned index, struct quarry_node_stats *stats, size_t size);
+
+/** Pages of the arenas and large blocks of a node, as the kernel tells at the moment; in pages but for page_size. */
+struct quarry_node_residency {
+	uint32_t version;   /* QUARRY_NODE_STATS_VERSION of the library that filled it */
+	int32_t os_node;    /* the kernel's number of the node; -1 where it is not known, and all count as elsewhere */
+	uint64_t page_size; /* bytes */
+	uint64_t here;      /* resident on that node */
+	uint64_t elsewhere; /* resident on another */
+	uint64_t absent;    /* not resident: never touched, given back or swapped out */
+};
+
+/**
+ * Ask the kernel where a node's pages are (move_pages without moving). Blocks spread over nodes are left out.
+ *
+ * index, residency, size  as in quarry_node_stats_get
+ * Returns                 0; -1 with EINVAL, or the kernel's errno where it does not tell
+ * Cost                    about 0.3 microseconds a page: milliseconds for an arena. Allocation goes on meanwhile
+ */
+QUARRY_API int quarry_node_residency(unsigned index, struct quarry_node_residency *residency, size_t size);
 
 /** Write a one-screen summary to a file descriptor, with write(2) and without allocating. 0, or -1 with errno. */
 QUARRY_API int quarry_stats_print(int fd);

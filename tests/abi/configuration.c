@@ -99,7 +99,10 @@ int main(int argc, char **argv)
 	expect_complaint("decay_ms:-1", "decay_ms", "-1", "0..600000");
 	expect_complaint("decay_ms:10x", "decay_ms", "10x", "0..600000");
 	expect_complaint("purge", "purge", "purge", "inline");
-	expect_complaint("numa:off,huge_pages:always", "huge_pages", "always", "never");
+	expect_complaint("numa:off,huge_pages:perhaps", "huge_pages", "perhaps", "always");
+	expect_complaint("numa:node", "numa", "node", "node:0..1023");
+	expect_complaint("numa:node:1024", "numa", "node:1024", "node:0..1023");
+	expect_complaint("numa:node:1023", "numa", "node:1023", "this process may use");
 	expect_complaint(":::", ":", ":", "");
 	run_with("bogus:1,decay_ms:x,on_error:y", "allocate");
 	CHECKF(lines() == 3, "  three faults said: %.300s", said);
