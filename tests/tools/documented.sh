@@ -19,7 +19,7 @@ sed -n 's/^\.It Cm \([a-z_]*\) : Ns \(Brq Cm\|Ar\) \(.*\)$/\1\t\3/p' "$source_di
 compare "quarry.conf(5)" "$scratch/manual"
 # shellcheck disable=SC2016
 sed -n 's/^| `\([a-z_]*\)` *| \([^|]*[^| ]\) *|.*/\1\t\2/p' "$source_dir/README.md" |
-	sed 's/`, `/|/g; s/`//g; s/ to /../' | grep -P '^[a-z_]+\t[a-z0-9|._]+$' >"$scratch/readme"
+	sed 's/`, `/|/g; s/`//g; s/ to /../' | grep -P '^[a-z_]+\t[a-z0-9|._:]+$' >"$scratch/readme"
 compare README "$scratch/readme"
 
 commands=$("$quarry" --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
