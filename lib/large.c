@@ -277,16 +277,16 @@ bool large_free(void *ptr)
 		return false;
 	address_map_set(ptr, 1, 0);
 	lock_take(&large_lock, LOCK_META);
-	bool was_live = record->state == LIVE;
+	bool was_live = record->state == LIVE, over = record->node == LARGE_OVER;
 	if (was_live) {
 		add(&live_nbytes, 0, record->nbytes);
-		if (record->node == LARGE_OVER)
+		if (over)
 			record->state = IN_HAND;
 		else
 			keep_since(record, arena_list_tick());
 	}
 	lock_drop(&large_lock, LOCK_META);
-	if (was_live && record->node == LARGE_OVER)
+	if (was_live && over)
 		unmap_block(record);
 	size_t live = large_live_nbytes(), most = live > KEPT_LEAST_NBYTES ? live : KEPT_LEAST_NBYTES;
 	if (large_kept_nbytes() > most)

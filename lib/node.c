@@ -84,13 +84,12 @@ unsigned node_current(void)
 	const struct topology *topology = machine();
 	unsigned constant = atomic_load_explicit(&constant_node, memory_order_relaxed);
 	unsigned cpu, node, key;
+	int saved = errno;
 
 	if (!topology)
 		return 0;
 	if (constant != CPU_DECIDES)
 		return constant;
-		return 0;
-	int saved = errno;
 	if (getcpu(&cpu, &node) < 0) {
 		errno = saved;
 		return 0;
