@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What run, compare and instructions share: finding allocators and programs, running one, facts of the machine."""
+"""What the runners share: finding allocators and programs, running one, rounds, facts of the machine."""
 
 import datetime
 import glob
@@ -11,6 +11,7 @@ import resource
 import signal
 import statistics
 import subprocess
+import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(HERE)
@@ -34,6 +35,7 @@ class Allocator:
 		self.name = name
 		self.path = os.path.abspath(path) if path else None
 		self.reference = reference
+		self.version = None
 		self.env = {}
 
 	def environment(self):
@@ -44,8 +46,8 @@ class Allocator:
 		return env
 
 	def facts(self):
-		return {"path": self.path, "version": version_of(self), "sha256": digest_of(self.path), "env": self.env,
-			"reference": self.reference}
+		return {"path": self.path, "version": self.version or version_of(self), "sha256": digest_of(self.path),
+			"env": self.env, "reference": self.reference}
 
 
 class Failure(Exception):
@@ -119,10 +121,7 @@ def find_allocators(args):
 	found = [Allocator("glibc")]
 	if quarry:
 		found.append(Allocator("quarry", quarry))
-	for name, soname in PEERS:
-		path = find_library(soname)
-		if path:
-			found.append(Allocator(name, path))
+	found += listed_peers(args.peers) if args.peers else debian_peers()
 	for name, path in (split_pair(text, "=") for text in args.peer):
 		found.append(Allocator(name, path))
 	floor = args.floor and find_built(dirs, "bench/micro/.libs/libfloor.so")
@@ -131,6 +130,22 @@ def find_allocators(args):
 	if floor:
 		found.append(Allocator("floor", floor, reference=True))
 	return narrow(found, args)
+
+
+def debian_peers():
+	paths = [(name, find_library(soname)) for name, soname in PEERS]
+	return [Allocator(name, path) for name, path in paths if path]
+
+
+def listed_peers(path):
+	"""What a file of build-field lists: by name the path, and perhaps the version and variables."""
+	peers = []
+	with open(path, encoding="utf-8") as file:
+		for name, facts in json.load(file).items():
+			peers.append(Allocator(name, os.path.join(os.path.dirname(path), facts["path"])))
+			peers[-1].version = facts.get("version")
+			peers[-1].env.update(facts.get("env", {}))
+	return peers
 
 
 def narrow(found, args):
@@ -167,6 +182,8 @@ def add_allocator_options(parser):
 		"directory, the source tree and its build*/)")
 	parser.add_argument("--lib", metavar="PATH", help="the Quarry library to preload")
 	parser.add_argument("--peer", metavar="NAME=PATH", action="append", default=[], help="one more allocator")
+	parser.add_argument("--peers", metavar="FILE", help="the allocators of a file that build-field wrote, in place of "
+		"those that the system has")
 	parser.add_argument("--env", metavar="NAME:VAR=VALUE", action="append", default=[],
 		help="a variable for one allocator's runs, such as quarry:QUARRY_CONF=...")
 	parser.add_argument("--allocators", metavar="A,B", help="only these")
@@ -182,24 +199,32 @@ def end_of(returncode):
 	return "exit status %d" % returncode
 
 
-def run_program(command, allocator, timeout):
+def run_program(command, allocator, timeout, stdin=subprocess.DEVNULL, cwd=None):
 	"""Runs command under allocator; its stdout and stderr, or Failure. No core files."""
 	def no_core():
 		resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 	try:
-		done = subprocess.run(command, env=allocator.environment(), stdin=subprocess.DEVNULL, timeout=timeout,
-			capture_output=True, text=True, errors="replace", preexec_fn=no_core)
-	except subprocess.TimeoutExpired:
-		raise Failure("no end within %d s" % timeout) from None
+		started = subprocess.Popen(command, env=allocator.environment(), stdin=stdin, cwd=cwd, text=True,
+			stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace", preexec_fn=no_core,
+			start_new_session=True)
 	except OSError as error:
 		raise Failure(str(error)) from None
-	if done.returncode:
-		words = done.stderr.strip().splitlines()
-		raise Failure(end_of(done.returncode) + (": " + words[-1][:200] if words else ""))
-	if "cannot be preloaded" in done.stderr:
+	with started:
+		try:
+			stdout, stderr = started.communicate(timeout=timeout)
+		except subprocess.TimeoutExpired:
+			os.killpg(started.pid, signal.SIGKILL)
+			raise Failure("no end within %d s" % timeout) from None
+		except BaseException:
+			os.killpg(started.pid, signal.SIGKILL)
+			raise
+	if started.returncode:
+		words = stderr.strip().splitlines()
+		raise Failure(end_of(started.returncode) + (": " + words[-1][:200] if words else ""))
+	if "cannot be preloaded" in stderr:
 		raise Failure("the library could not be preloaded")
-	return done
+	return subprocess.CompletedProcess(command, 0, stdout, stderr)
 
 
 def run_load(program, words, allocator, timeout):
@@ -211,6 +236,41 @@ def run_load(program, words, allocator, timeout):
 		raise Failure("its output is no result: " + done.stdout[:80].strip()) from None
 	check_origin(result, allocator)
 	return result
+
+
+def measure_program(tool, command, allocator, timeout, **where):
+	"""One run of any program, by bench/measure: its figures as a dictionary, and its stdout; or Failure."""
+	with tempfile.NamedTemporaryFile("r", prefix="quarry-bench-") as file:
+		settings = dict(allocator.env, **({"LD_PRELOAD": allocator.path} if allocator.path else {}))
+		settings.update(where.pop("env", {}))
+		words = [tool, file.name] + ["%s=%s" % setting for setting in settings.items()] + ["--"] + command
+		done = run_program(words, Allocator("glibc"), timeout, **where)
+		try:
+			result = json.loads(file.read())
+		except ValueError:
+			raise Failure("no figures: " + done.stderr.strip()[-200:]) from None
+	if result["end"]:
+		raise Failure(": ".join([end_of(result["end"])] + done.stderr.strip().splitlines()[-1:])[:250])
+	result.update(ops=1, table_kib=0)
+	return result, done.stdout
+
+
+def rotated(items, by):
+	by %= len(items)
+	return items[by:] + items[:by]
+
+
+def run_rounds(allocators, rounds, run_one):
+	"""Cells of one row; a round runs each allocator once, beginning with another one each time."""
+	cells = {allocator.name: {"runs": [], "failures": []} for allocator in allocators}
+	for number in range(rounds):
+		for allocator in rotated(allocators, number):
+			cell = cells[allocator.name]
+			try:
+				cell["runs"].append(run_one(allocator))
+			except Failure as failure:
+				cell["failures"].append(str(failure))
+	return cells
 
 
 def check_origin(result, allocator):

@@ -31,6 +31,7 @@ BENCH_LOADS = \
 	bench/load/realloc \
 	bench/load/replace \
 	bench/load/swap \
+	bench/load/window \
 	bench/startup
 
 DEMO_PARTS = \
@@ -41,9 +42,11 @@ DEMO_PARTS = \
 BENCH_FILES = \
 	bench/NUMA-MODEL.md \
 	bench/benchlib.py \
+	bench/build-field \
 	bench/chart \
 	bench/compare \
 	bench/demo \
+	bench/field \
 	bench/instructions \
 	bench/numa \
 	bench/numa_machine.py \
@@ -53,15 +56,22 @@ BENCH_FILES = \
 	bench/numa_server.py \
 	bench/numa_svg.py \
 	bench/numa_tables.py \
+	bench/report.py \
 	bench/results.svg \
-	bench/run
+	bench/rows.py \
+	bench/run \
+	bench/work/headers.cc \
+	bench/work/objects.py
 
 # === programs ========================================================================================================
 
-EXTRA_PROGRAMS = $(BENCH_LOADS) $(DEMO_PARTS)
+EXTRA_PROGRAMS = $(BENCH_LOADS) $(DEMO_PARTS) bench/measure
 EXTRA_LTLIBRARIES = bench/libharness.la bench/micro/libfloor.la
 EXTRA_DIST += $(BENCH_FILES)
 CLEANFILES += $(EXTRA_PROGRAMS) $(EXTRA_LTLIBRARIES)
+
+# Not with the harness: what it measures is to begin small.
+bench_measure_SOURCES = bench/measure.c
 
 bench_libharness_la_SOURCES = bench/harness.h bench/harness.c bench/node_of.h bench/placement.h bench/placement.c
 $(BENCH_LOADS): LDADD = bench/libharness.la
