@@ -199,14 +199,19 @@ def end_of(returncode):
 	return "exit status %d" % returncode
 
 
-def run_program(command, allocator, timeout, stdin=subprocess.DEVNULL, cwd=None):
-	"""Runs command under allocator; its stdout and stderr, or Failure. No core files."""
-	def no_core():
+def run_program(command, allocator, timeout, stdin=subprocess.DEVNULL, cwd=None, cpus=None):
+	"""Runs command under allocator, on these CPUs; its stdout and stderr, or Failure. No core files.
+
+	Allocators count the CPUs that they may use: to give cpus is not for what is measured.
+	"""
+	def prepare():
 		resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+		if cpus:
+			os.sched_setaffinity(0, cpus)
 
 	try:
 		started = subprocess.Popen(command, env=allocator.environment(), stdin=stdin, cwd=cwd, text=True,
-			stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace", preexec_fn=no_core,
+			stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace", preexec_fn=prepare,
 			start_new_session=True)
 	except OSError as error:
 		raise Failure(str(error)) from None

@@ -67,7 +67,7 @@ static void usage(FILE *stream)
 	      "  --keep N          percent of the keys that are left at the end (default 5)\n"
 	      "  --seed N          of the random numbers (default 1)\n"
 	      "  --limit N         give up after so many seconds (default 120)\n"
-	      "  --locality        after the mixed phase ask kv_server for the nodes of some values and of their workers\n"
+	      "  --locality        after the mixed phase ask kv_server for the nodes of values and their workers\n"
 	      "  --summary FILE    write the reply to QUARRY STATS after the mixed phase there\n",
 	      stream);
 }

@@ -108,8 +108,8 @@ class Machine:
 		if empty:
 			self.notes.append("without memory: node %s; what its threads allocate cannot be local" % ", ".join(empty))
 		if len(self.working) == 1:
-			self.notes.append("one node with CPUs: remote memory, hand-over between nodes and migration to another node "
-				"cannot be shown; all loads run on the one node and every page is local")
+			self.notes.append("one node with CPUs: remote memory, hand-over between nodes and migration to another "
+				"node cannot be shown; all loads run on the one node and every page is local")
 		allowed = "" if self.described else self.allowed_memory()
 		lacking = [str(node.id) for node in self.nodes if allowed and node.id not in parse_list(allowed)]
 		if lacking:

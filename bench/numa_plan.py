@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What bench/numa runs on a machine: for each scenario its rows, each a load with its CPUs. Only plans, runs nothing."""
+"""What bench/numa runs on a machine: for each scenario its rows, each a load with its CPUs. Nothing runs here."""
 
 # name, title, what one operation is
 SCENARIOS = (
@@ -121,7 +121,7 @@ def migrate_rows(machine, options):
 
 
 def kv_rows(machine, options):
-	"""Half of each node's CPUs for workers; the load generator runs wherever the scheduler puts it."""
+	"""Half of each node's CPUs for workers, the rest for the load generator; on one node both use all."""
 	cpus = [cpu for node in machine.working for cpu in node.cpus[:max(1, len(node.cpus) // 2)]]
 	if len(machine.working) == 1:
 		cpus = machine.working[0].cpus

@@ -18,7 +18,8 @@ h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2.2em; border-botto
 svg { max-width: 100%; height: auto; } .row { display: flex; flex-wrap: wrap; gap: 14px; }
 table { border-collapse: collapse; font-size: 13px; margin: 1em 0; } td, th { padding: 2px 10px; text-align: right;
 border-bottom: 1px solid #eee; } td:first-child, th:first-child { text-align: left; }
-.note { background: #fff6e0; border-left: 4px solid #e0a800; padding: .4em 1em; } .small { color: #666; font-size: 13px; }
+.note { background: #fff6e0; border-left: 4px solid #e0a800; padding: .4em 1em; }
+.small { color: #666; font-size: 13px; }
 pre { font-size: 12px; overflow-x: auto; }
 """
 
@@ -86,8 +87,8 @@ class Page:
 			return
 		self.parts.append("<h2>Locality</h2>")
 		self.parts.append(paragraph("Share of the pages under live blocks that lie on the node of the thread which "
-			"allocated the block, asked of the kernel page by page; with all threads of the machine. For migrate: blocks "
-			"allocated after the move. For kv: values on the node of the worker that serves them."))
+			"allocated the block, asked of the kernel page by page; with all threads of the machine. For migrate: "
+			"blocks allocated after the move. For kv: values on the node of the worker that serves them."))
 		self.parts.append(numa_svg.bars(groups, self.names, self.colours, "share of local pages", percent, 1.0))
 
 	def scaling(self):
@@ -126,8 +127,8 @@ class Page:
 
 	def heat_maps(self):
 		self.parts.append("<h2>Where pages ended up</h2>")
-		self.parts.append(paragraph("Rows: the node of the thread that allocated. Columns: the node where the page lies. "
-			"Each row adds up to 100 %; a dark diagonal is what one wants."))
+		self.parts.append(paragraph("Rows: the node of the thread that allocated. Columns: the node where the page "
+			"lies. Each row adds up to 100 %; a dark diagonal is what one wants."))
 		for name, title, _ in numa_plan.SCENARIOS:
 			row = self.last(name)
 			maps = []
@@ -146,9 +147,9 @@ class Page:
 		if not row:
 			return
 		self.parts.append("<h2>Bandwidth and latency of what was handed out</h2>")
-		self.parts.append(paragraph("Rows: the node whose CPUs read. Columns: the node whose threads allocated. Last-level "
-			"cache: %d KiB; a share of the reads hits it. %s" % (self.report["machine"]["topology"]["cache_kib"],
-			row["label"].capitalize() + ".")))
+		self.parts.append(paragraph("Rows: the node whose CPUs read. Columns: the node whose threads allocated. "
+			"Last-level cache: %d KiB; a share of the reads hits it. %s." % (
+			self.report["machine"]["topology"]["cache_kib"], row["label"].capitalize())))
 		for key, unit in (("gb_per_s", "GB/s"), ("latency_ns", "ns")):
 			found = [(who, numa_tables.bandwidth(cell, key)) for who, cell in self.cells(row)]
 			most = max([value for _, values in found for value in values.values()] or [1])
@@ -158,14 +159,17 @@ class Page:
 
 	def tables(self):
 		self.parts.append("<h2>All figures</h2>")
-		self.parts.append(paragraph("Placement, memory and remote frees are those of the last column's row. Remote frees "
-			"are Quarry's own count; the others do not tell."))
+		self.parts.append(paragraph("Placement, memory and remote frees are those of the last column's row. Remote "
+			"frees are Quarry's own count; the others do not tell."))
 		for name, title, unit in numa_plan.SCENARIOS:
-			if numa_tables.rows_of(self.report, name):
-				made = numa_tables.bandwidth_table if name == "bandwidth" else numa_tables.scenario_table
-				table = made(self.report) if name == "bandwidth" else made(self.report, name)
-				self.parts.append("<h3>%s</h3>%s%s" % (numa_svg.escape(title), paragraph("One op is %s." % unit, "small"),
-					html_table(table)))
+			if not numa_tables.rows_of(self.report, name):
+				continue
+			self.parts += ["<h3>%s</h3>" % numa_svg.escape(title), paragraph("One op is %s." % unit, "small"),
+				html_table(numa_tables.table_of(self.report, name))]
+			by_node = numa_tables.per_node_table(self.report) if name == "local" else None
+			if by_node:
+				self.parts += [paragraph("The same by node, operations per second of its threads.", "small"),
+					html_table(by_node)]
 		failed = numa_tables.failures(self.report)
 		self.parts += [paragraph("failed: " + words, "note") for words in failed]
 

@@ -94,7 +94,8 @@ def load(row, program, port, server, options):
 		str(max(1, len(row.cpus) // 2)), "--limit", str(options.timeout), "--locality"]
 	with tempfile.TemporaryDirectory() as scratch:
 		summary = os.path.join(scratch, "summary")
-		done = benchlib.run_program(command + ["--summary", summary], benchlib.Allocator("glibc"), options.timeout + 10)
+		done = benchlib.run_program(command + ["--summary", summary], benchlib.Allocator("glibc"), options.timeout + 10,
+			cpus=os.sched_getaffinity(0) - set(row.cpus))
 		text = ""
 		if os.path.exists(summary):
 			with open(summary, encoding="utf-8") as file:

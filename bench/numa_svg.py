@@ -135,7 +135,8 @@ def heat(values, rows, columns, title, column_title, format_of, label, most=None
 			shown = format_of(value if most else part)
 			parts.append(box(x, y, cell - 1, cell - 1, shade(part), "%s from %s: %s" % (row, column, shown), GRID))
 			if cell >= 30:
-				parts.append(text(x + cell / 2, y + cell / 2 + 4, shown, "middle", 10, "#ffffff" if part > 0.55 else INK))
+				ink = "#ffffff" if part > 0.55 else INK
+				parts.append(text(x + cell / 2, y + cell / 2 + 4, shown, "middle", 10, ink))
 	parts += [text(left + place * cell + cell / 2, top + 8, column, "middle", 11, FAINT)
 		for place, column in enumerate(columns)]
 	return picture(left + max(cell * len(columns), 150) + 8, top + 20 + cell * len(rows), parts, label)

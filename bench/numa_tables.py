@@ -112,7 +112,8 @@ def scenario_table(report, scenario):
 
 
 def bandwidth_table(report):
-	header = ["allocator", "blocks", "GB/s local", "GB/s remote", "ns local", "ns remote", "local pages", "resident MiB"]
+	header = ["allocator", "blocks", "GB/s local", "GB/s remote", "ns local", "ns remote", "local pages",
+		"resident MiB"]
 	lines = []
 	for row in rows_of(report, "bandwidth"):
 		for who in report["allocators"]:
@@ -121,6 +122,10 @@ def bandwidth_table(report):
 			lines.append([who, row["label"].replace("blocks of ", "")] + [number_text(speed) for speed in speeds] + [
 				cell_text(cell, share, share_text), cell_text(cell, resident_mib, number_text)])
 	return benchlib.table(header, lines)
+
+
+def table_of(report, scenario):
+	return bandwidth_table(report) if scenario == "bandwidth" else scenario_table(report, scenario)
 
 
 def per_node_table(report):
@@ -163,7 +168,7 @@ def show(report):
 		if not rows_of(report, name):
 			continue
 		print("\n%s (one op is %s)\n" % (title, unit))
-		print(bandwidth_table(report) if name == "bandwidth" else scenario_table(report, name))
+		print(table_of(report, name))
 		by_node = per_node_table(report) if name == "local" else None
 		if by_node:
 			print("\nThe same by node, operations per second of its threads\n\n" + by_node)

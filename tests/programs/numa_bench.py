@@ -97,5 +97,29 @@ def check_texts():
 		expect(words in model, "the model lacks '%s'" % words)
 
 
-for check in (check_ring, check_odd, check_run, check_texts):
+def check_model():
+	"""What NUMA-MODEL.md says of the terms, by the counts of this run."""
+	sys.path.insert(0, os.path.join(os.environ["QUARRY_SOURCE_DIR"], "bench"))
+	import numa_model
+	counts = {found.scenario: found for found in numa_model.counts_of(json.loads(read("run.json")))}
+	expect(set(counts) == {"local", "handoff", "shared", "migrate", "kv"}, "model: scenarios %s" % list(counts))
+	nearer, farther = (numa_model.extra_ns(sockets, numa_model.LATENCIES) for sockets in (4, 8))
+	expect(farther > nearer > 0, "model: hops")
+
+	def extra(cost, scenario, sockets, miss):
+		return cost(counts[scenario], sockets, miss, numa_model.LATENCIES)
+
+	for sockets in numa_model.SOCKETS:
+		ours = extra(numa_model.quarry_ns, "migrate", sockets, 1)
+		theirs = extra(numa_model.first_touch_ns, "migrate", sockets, 1)
+		expect(ours < theirs, "model: migration is free under first touch")
+		expect(extra(numa_model.first_touch_ns, "local", sockets, 1) == 0, "model: first touch pays for local work")
+		expect(0 < extra(numa_model.quarry_ns, "handoff", sockets, 0), "model: the way home is free")
+		for found in counts.values():
+			expect(numa_model.drifted(found, sockets) <= 1 - 1 / sockets, "model: more drift than memory")
+		few, many = (extra(numa_model.first_touch_ns, "handoff", sockets, miss) for miss in (0.1, 1))
+		expect(0 < few < many, "model: misses cost nothing")
+
+
+for check in (check_ring, check_odd, check_run, check_texts, check_model):
 	check()
