@@ -35,6 +35,7 @@ static bool has_rcu_readers;             /* under list_lock; stays once set */
 /* Retired, chained by nextarena, under list_lock: readers may still look; to be unmapped. */
 static struct arena_object *in_grace, *past_grace;
 static CDS_LIST_HEAD(all_arenas);
+INSPECTED(arena_list_head, all_arenas);
 static char *_Atomic lowest_base; /* where the next arena is asked for: just below */
 static _Atomic uint8_t tick_now;
 static _Atomic unsigned turn; /* of the node whose turn is next, under NODE_SPREAD */

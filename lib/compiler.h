@@ -41,6 +41,9 @@
 #define QUARRY_TSAN 0
 #endif
 
+/* A second name for a static object, by which layout.c shows it to other processes. */
+#define INSPECTED(name, object) extern __typeof__(object) name __attribute__((alias(#object)))
+
 #ifndef QUARRY_DEBUG
 #define QUARRY_DEBUG 0
 #endif

@@ -11,7 +11,6 @@
 #include "report.h"
 
 #define relaxed memory_order_relaxed
-#define CHUNK_HEAPS 128
 
 /* An id that no record has: so no word matches it. */
 #define EMPTY_ID (WORD_OWNERS - 1)
@@ -19,19 +18,21 @@
 struct heap heap_empty = {.word_base = (uint32_t)EMPTY_ID << WORD_OWNER_SHIFT, .id = EMPTY_ID};
 
 static struct lock registry_lock; /* of the following, for writing */
-static struct heap **_Atomic directory[WORD_OWNERS / CHUNK_HEAPS];
+static struct heap **_Atomic directory[WORD_OWNERS / HEAPS_PER_CHUNK];
 static _Atomic uint32_t nheaps;
 static _Atomic bool has_veteran; /* the first thread's heap was made */
 static struct heap *parked[NODE_PLACES];
 static _Atomic unsigned nparked;
 static uint8_t node_of_id[WORD_OWNERS]; /* apart from the records, whose lines their threads write; constant */
 static struct heap *_Atomic shared_heaps[NODE_PLACES];
+INSPECTED(heap_directory, directory);
+INSPECTED(heap_number, nheaps);
 
 /* --- registry --------------------------------------------------------------------------------------------------- */
 
 struct heap *heap_by_id(uint32_t id)
 {
-	return atomic_load_explicit(&directory[id / CHUNK_HEAPS], memory_order_acquire)[id % CHUNK_HEAPS];
+	return atomic_load_explicit(&directory[id / HEAPS_PER_CHUNK], memory_order_acquire)[id % HEAPS_PER_CHUNK];
 }
 
 unsigned heap_node_by_id(uint32_t id)
@@ -82,21 +83,21 @@ static bool register_record(struct heap *heap)
 		struct heap **spare = NULL;
 		if (id >= EMPTY_ID)
 			return false;
-		if (atomic_load_explicit(&directory[id / CHUNK_HEAPS], memory_order_acquire) == NULL) {
-			spare = meta_alloc(CHUNK_HEAPS * sizeof(*spare), CACHE_LINE, heap->node);
+		if (atomic_load_explicit(&directory[id / HEAPS_PER_CHUNK], memory_order_acquire) == NULL) {
+			spare = meta_alloc(HEAPS_PER_CHUNK * sizeof(*spare), CACHE_LINE, heap->node);
 			if (spare == NULL)
 				return false;
 		}
 		lock_take(&registry_lock, LOCK_REGISTRY);
-		if (spare != NULL && directory[id / CHUNK_HEAPS] == NULL)
-			atomic_store_explicit(&directory[id / CHUNK_HEAPS], spare, memory_order_release);
+		if (spare != NULL && directory[id / HEAPS_PER_CHUNK] == NULL)
+			atomic_store_explicit(&directory[id / HEAPS_PER_CHUNK], spare, memory_order_release);
 		bool mine = heap_count() + 1 == id;
 		if (mine) {
 			heap->id = id;
 			heap->word_base = id << WORD_OWNER_SHIFT;
 			if (heap->node != 0) /* else as it is, and not resident */
 				node_of_id[id] = (uint8_t)heap->node;
-			directory[id / CHUNK_HEAPS][id % CHUNK_HEAPS] = heap;
+			directory[id / HEAPS_PER_CHUNK][id % HEAPS_PER_CHUNK] = heap;
 			heap->veteran = heap->kind != HEAP_SHARED && !atomic_exchange(&has_veteran, true);
 			atomic_store_explicit(&nheaps, id, memory_order_release);
 		}

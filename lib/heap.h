@@ -89,6 +89,7 @@ struct heap {
 	struct heap_counters counters;
 	struct heap *nextparked;   /* under the registry lock */
 	unsigned node;             /* constant */
+	uint32_t tid;              /* the kernel's number of the attached thread, for those who look from outside */
 
 	/* written by other threads */
 	_Alignas(FALSE_SHARING_RANGE) struct lock lock;
@@ -101,6 +102,9 @@ struct heap {
 
 /* Serves threads that have none: every list empty, no word matches. Constant. */
 extern struct heap heap_empty;
+
+/* Records in a chunk of the directory that finds them by id. */
+#define HEAPS_PER_CHUNK 128
 
 /** The record with an id that was read from a word. */
 struct heap *heap_by_id(uint32_t id);

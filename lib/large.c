@@ -42,6 +42,8 @@ static struct record *_Atomic chunks[CHUNKS];
 static uint32_t nrecords;
 static struct record *spare, *kept;
 static _Atomic size_t live_nbytes, kept_nbytes; /* written under the lock */
+INSPECTED(large_live_total, live_nbytes);
+INSPECTED(large_kept_total, kept_nbytes);
 
 size_t large_good_size(size_t nbytes)
 {

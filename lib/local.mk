@@ -60,6 +60,7 @@ core_rooms += \
 	lib/stats.h lib/stats.c \
 	lib/node_stats.c \
 	lib/placement.c \
+	lib/layout.h lib/layout.c \
 	lib/quarry.c \
 	lib/init.c
 surface_rooms = \

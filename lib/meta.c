@@ -15,6 +15,7 @@ static struct chunk {
 	char *next, *end;
 } open_chunk[NODE_PLACES]; /* under meta_lock */
 static _Atomic size_t mapped_nbytes;
+INSPECTED(meta_mapped_nbytes, mapped_nbytes);
 
 static void *take_from(struct chunk *chunk, size_t nbytes, size_t alignment)
 {

@@ -60,6 +60,8 @@ static _Atomic(const struct topology *) published;
 static _Atomic unsigned constant_node = CPU_DECIDES; /* stored before published is */
 static _Atomic int sole = -1; /* the kernel's number of the only node there is */
 static _Atomic uint64_t bind_failures;
+INSPECTED(node_topology, published);
+INSPECTED(node_bind_failure_total, bind_failures);
 static _Atomic(const char *) note;
 
 /* This thread is inside the module's bind. */

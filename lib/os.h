@@ -84,6 +84,9 @@ void os_wait(_Atomic uint32_t *word, uint32_t value, int timeout_ms);
 /** Wake up to count sleepers. */
 void os_wake(_Atomic uint32_t *word, int count);
 
+/** The kernel's number of this thread. */
+uint32_t os_thread_id(void);
+
 /** Milliseconds of a clock that never goes back; coarse and cheap. */
 uint64_t os_milliseconds(void);
 

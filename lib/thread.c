@@ -33,6 +33,7 @@ enum { KEY_NONE, KEY_MAKING, KEY_READY, KEY_REFUSED };
 static _Atomic int key_state;
 static pthread_key_t exit_key;
 static _Atomic unsigned nthreads;
+INSPECTED(thread_total, nthreads);
 
 static void at_thread_exit(void *unused);
 
@@ -57,6 +58,7 @@ static void attach_to(struct heap *heap)
 	heap_lock(heap);
 	heap->kind = HEAP_ATTACHED;
 	heap->slot = &slot;
+	heap->tid = os_thread_id();
 	heap->locked = heap->diverted = claim_is_locked_mode();
 	heap->idle_ticks = 0;
 	slot.heap = heap;
@@ -242,6 +244,8 @@ void thread_reader_leave(bool by_rcu)
 void thread_after_fork_child(void)
 {
 	atomic_store_explicit(&nthreads, slot.state == SLOT_READY, relaxed);
+	if (slot.heap != NULL)
+		slot.heap->tid = os_thread_id();
 	if (atomic_load_explicit(&key_state, relaxed) == KEY_MAKING)
 		atomic_store_explicit(&key_state, KEY_NONE, relaxed);
 }

@@ -84,11 +84,14 @@ STRUCTURE_TESTS = \
 	tests/structure/linking.sh \
 	tests/structure/needed.sh
 
-# The quarry command.
+# The quarry command; the program looks at damaged processes.
 TOOLS_TESTS = \
 	tests/tools/doctor.sh \
 	tests/tools/documented.sh \
-	tests/tools/run.sh
+	tests/tools/run.sh \
+	tests/tools/stat.sh
+INSPECT_TESTS = \
+	tests/tools/damaged
 
 # Real programs under preload, and models: make check-long only.
 LONG_TESTS = \
@@ -145,12 +148,12 @@ LDADD = lib/libquarry_core.la $(CHECK_LIBS)
 $(STRESS_TESTS): LDADD = -Wl,--whole-archive,lib/.libs/libquarry_core.a,--no-whole-archive
 
 if SANITIZED
-check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS)
-TESTS += $(UNIT_TESTS) $(STRESS_TESTS)
+check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS) $(INSPECT_TESTS)
+TESTS += $(UNIT_TESTS) $(STRESS_TESTS) $(INSPECT_TESTS)
 else
-check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(MISUSE_TESTS)
-check_PROGRAMS += $(NUMA_PARTS)
-TESTS += $(STRUCTURE_TESTS) $(TOOLS_TESTS) $(UNIT_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(MISUSE_TESTS) $(STRESS_TESTS)
+check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS) $(INSPECT_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(MISUSE_TESTS)
+check_PROGRAMS += $(NUMA_PARTS) tests/tools/subject
+TESTS += $(STRUCTURE_TESTS) $(TOOLS_TESTS) $(INSPECT_TESTS) $(UNIT_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(MISUSE_TESTS) $(STRESS_TESTS)
 if HAVE_CXX
 check_PROGRAMS += $(ABI_CXX_TESTS)
 TESTS += $(ABI_CXX_TESTS)
@@ -176,6 +179,10 @@ tests_fault_calls_SOURCES = tests/fault/calls.c tests/fault/workload.c tests/fau
 wrapped = mmap mprotect munmap mremap madvise syscall pthread_create pthread_key_create pthread_setspecific getrlimit \
 	getcpu fcntl dlopen
 tests_fault_calls_LDFLAGS = $(AM_LDFLAGS) $(foreach name,$(wrapped),-Wl,--wrap=$(name))
+
+$(INSPECT_TESTS): LDADD = tools/libinspect.la -Wl,--whole-archive,lib/.libs/libquarry_core.a,--no-whole-archive
+$(INSPECT_TESTS): tools/libinspect.la
+tests_tools_subject_LDADD =
 
 unit_objects = $(UNIT_TESTS:=.$(OBJEXT))
 $(unit_objects): AM_CFLAGS += $(CHECK_CFLAGS)

@@ -1,15 +1,24 @@
 # SPDX-License-Identifier: MIT
 # The quarry command. It links single rooms of lib/ (the options, the text builder), never the libraries themselves.
 
+# What reads other processes; a test links it, too.
+noinst_LTLIBRARIES += tools/libinspect.la
+tools_libinspect_la_SOURCES = \
+	tools/tool.h tools/tool.c \
+	tools/target.h tools/target.c tools/core.c \
+	tools/image.h tools/image.c \
+	tools/snapshot.h tools/snapshot.c tools/snapshot_arenas.c
+tools_libinspect_la_CPPFLAGS = $(AM_CPPFLAGS) -DQUARRY_LIBDIR='"$(libdir)"'
+
 bin_PROGRAMS = tools/quarry
 tools_quarry_SOURCES = \
-	tools/tool.h tools/tool.c \
+	tools/look.h tools/look.c \
+	tools/stat.c tools/stat_json.c \
 	tools/run.c \
 	tools/doctor.h tools/doctor.c tools/doctor_system.c \
 	tools/quarry.c
-tools_quarry_CPPFLAGS = $(AM_CPPFLAGS) -DQUARRY_LIBDIR='"$(libdir)"' \
-	-DQUARRY_TOPOLOGY_FILE='"$(pkglibdir)/libquarry_topology.so"'
-tools_quarry_LDADD = lib/libquarry_core.la
+tools_quarry_CPPFLAGS = $(AM_CPPFLAGS) -DQUARRY_TOPOLOGY_FILE='"$(pkglibdir)/libquarry_topology.so"'
+tools_quarry_LDADD = tools/libinspect.la lib/libquarry_core.la
 
 bashcompletiondir = $(datadir)/bash-completion/completions
 dist_bashcompletion_DATA = tools/completions/quarry

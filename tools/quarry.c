@@ -10,6 +10,7 @@
 
 static const struct command commands[] = {
 	{ "run", run_main, "run a program on Quarry" },
+	{ "stat", stat_main, "show what a running process, or a core file, has in its heaps" },
 	{ "doctor", doctor_main, "say what of this system is good for Quarry and what is not" },
 };
 

@@ -15,6 +15,8 @@
 
 /* Exit status: a request that makes no sense or cannot be carried out; as env(1) has it. */
 #define TOOL_FAILED 125
+#define TOOL_NO_TARGET 1 /* stat, top: it is not there, may not be looked into, or has no Quarry */
+#define TOOL_DAMAGED 2   /* stat: what was shown is not all, for the rest is damaged */
 #define TOOL_CANNOT_EXECUTE 126
 #define TOOL_NOT_FOUND 127
 
@@ -33,6 +35,7 @@ extern const char tool_version[];
 
 int run_main(int argc, char **argv);
 int doctor_main(int argc, char **argv);
+int stat_main(int argc, char **argv);
 
 /** Write "quarry COMMAND: " and the message to stderr. */
 void tool_warn(const char *format, ...) TOOL_PRINTF(1, 2);
