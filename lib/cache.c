@@ -212,13 +212,24 @@ static unsigned take_shared(struct heap *heap, unsigned szidx, struct block **ch
 	return n;
 }
 
+/* A list's worth, be it more than its bound by now: what comes home is about what was allocated meanwhile. */
+static unsigned most_from_inbox(const struct heap *heap, unsigned szidx)
+{
+	unsigned bound = heap->cache.bound[szidx], most = (unsigned)(CACHE_FIRST_NBYTES / sizeclass_nbytes(szidx));
+	return most > bound ? most : bound;
+}
+
 static unsigned take_own(struct heap *heap, unsigned szidx, struct block **chain)
 {
-	unsigned most = heap->cache.bound[szidx];
-	unsigned n = heap_take_batch(heap, szidx, most, chain);
-	if (n == 0 && remote_is_waiting(heap)) {
-		remote_drain(heap, DRAIN_BLOCKS);
+	unsigned most = heap->cache.bound[szidx], n = 0;
+	if (atomic_load_explicit(&heap->inbox_nbytes, relaxed) >= OUTBOX_NBYTES)
+		n = remote_take(heap, szidx, most_from_inbox(heap, szidx), chain);
+	if (n == 0)
 		n = heap_take_batch(heap, szidx, most, chain);
+	if (n == 0 && remote_is_waiting(heap)) {
+		n = remote_take(heap, szidx, most_from_inbox(heap, szidx), chain);
+		if (n == 0)
+			n = heap_take_batch(heap, szidx, most, chain);
 	}
 	if (n == 0 && heap_add_pool(heap, szidx))
 		n = heap_take_batch(heap, szidx, most, chain);

@@ -242,13 +242,13 @@ void entry_free_twice(void *ptr, uint32_t word)
 	entry_report_misuse("double free", ptr, word);
 }
 
-/* Is a block of another heap worth keeping? While it is of this node, and the thread allocates the class and has little
- * of it. */
-static bool is_wanted(const struct heap *heap, uint32_t word, unsigned szidx)
+/* Is a block of another heap worth keeping? While this thread allocates the class and has little of it, and if it is of
+ * this node. The thread's own counts: no announcement is needed to read them. */
+static force_inline bool is_wanted(const struct heap *heap, uint32_t word)
 {
-	if (unlikely(heap_node_by_id(word_owner(word)) != heap->node))
-		return false;
-	return heap->classes[szidx].allocates && heap->cache.room[szidx] > (int32_t)(heap->cache.bound[szidx] / 2);
+	unsigned szidx = word_szidx(word);
+	return heap->classes[szidx].allocates && heap->cache.room[szidx] > (int32_t)(heap->cache.bound[szidx] / 2) &&
+	       heap_node_by_id(word_owner(word)) == heap->node;
 }
 
 /*
@@ -264,60 +264,27 @@ static bool comes_of_age(struct heap *heap, unsigned szidx)
 	return true;
 }
 
-static void send_list_home(struct heap *heap, unsigned szidx)
+/* What follows is frequent where blocks go from thread to thread: leaves of one frame at most, the rest by tail calls. */
+
+static cold_path void send_list_home(unsigned szidx)
 {
+	struct heap *heap = slot.heap;
 	heap_lock(heap);
 	claim_settle(heap);
 	cache_flush_list(heap, szidx);
 	remote_unlock(heap);
 }
 
-/* Without a lock: onto the thread's own list or into its outbox. False: the lock is needed. */
-static bool free_foreign(struct block *block, uint32_t word)
-{
-	unsigned szidx = word_szidx(word), bucket = cache_bucket(word_owner(word));
-	struct heap *heap = cache_announce(szidx);
-	if (heap == &heap_empty)
-		return false;
-	if (word_owner(word) == heap->id || is_wanted(heap, word, szidx)) {
-		if (unlikely(heap->cache.head[szidx] == block))
-			entry_free_twice(block, word);
-		else if (cache_push(&heap->cache, szidx, block))
-			entry_overflow(szidx);
-		else if (unlikely(comes_of_age(heap, szidx)))
-			send_list_home(heap, szidx);
-		return true;
-	}
-	heap = cache_announce((uint32_t)(NB_SIZE_CLASSES + bucket));
-	if (heap == &heap_empty)
-		return false;
-	struct outbox *box = &heap->outbox[bucket];
-	int32_t nbytes = (int32_t)sizeclass_nbytes(szidx);
-	if (box->head == NULL) {
-		box->owner = word_owner(word);
-		box->room = (int32_t)OUTBOX_NBYTES;
-		box->tail = block;
-	} else if (unlikely(box->head == block)) {
-		entry_free_twice(block, word);
-		return true;
-	} else if (box->owner != word_owner(word) || box->room < nbytes) {
-		return false;
-	}
-	box->room -= nbytes;
-	block->next = box->head;
-	compiler_barrier();
-	box->head = block;
-	return true;
-}
-
-static void free_locked(struct heap *heap, struct block *block, uint32_t word)
+/* The thread is diverted, or its outbox wants to be sent. */
+static __attribute__((noinline)) void free_locked(struct block *block, uint32_t word)
 {
 	unsigned szidx = word_szidx(word);
+	struct heap *heap = slot.heap;
 	heap_lock(heap);
 	claim_settle(heap);
 	if (unlikely(heap->cache.head[szidx] == block)) {
 		entry_free_twice(block, word);
-	} else if (word_owner(word) == heap->id || is_wanted(heap, word, szidx)) {
+	} else if (word_owner(word) == heap->id || is_wanted(heap, word)) {
 		if (cache_push(&heap->cache, szidx, block))
 			cache_overflow(heap, szidx);
 		else if (unlikely(word_owner(word) != heap->id && comes_of_age(heap, szidx)))
@@ -329,35 +296,87 @@ static void free_locked(struct heap *heap, struct block *block, uint32_t word)
 	leave_slow_path();
 }
 
-static void free_small(struct block *block, uint32_t word)
+/* Onto the thread's own list. */
+static force_inline void keep(struct block *block, uint32_t word)
 {
-	struct heap *heap = thread_heap();
-	if (unlikely(entry_is_interior(block, word))) {
+	unsigned szidx = word_szidx(word);
+	struct heap *heap = cache_announce(szidx);
+	if (unlikely(heap == &heap_empty))
+		free_locked(block, word);
+	else if (unlikely(heap->cache.head[szidx] == block))
+		entry_free_twice(block, word);
+	else if (cache_push(&heap->cache, szidx, block))
+		entry_overflow(szidx);
+	else if (unlikely(comes_of_age(heap, szidx)))
+		send_list_home(szidx);
+}
+
+/* Into the outbox. */
+static force_inline void post(struct block *block, uint32_t word)
+{
+	unsigned bucket = cache_bucket(word_owner(word));
+	int32_t nbytes = (int32_t)sizeclass_nbytes(word_szidx(word));
+	struct heap *heap = cache_announce((uint32_t)(NB_SIZE_CLASSES + bucket));
+	struct outbox *box = &heap->outbox[bucket];
+	struct block *head = box->head;
+	if (unlikely(heap == &heap_empty) || (head != NULL && (box->owner != word_owner(word) || box->room < nbytes))) {
+		free_locked(block, word);
+		return;
+	}
+	if (unlikely(head == block)) {
+		entry_free_twice(block, word);
+		return;
+	}
+	if (head == NULL) {
+		box->owner = word_owner(word);
+		box->room = (int32_t)OUTBOX_NBYTES;
+		box->tail = block;
+	}
+	box->room -= nbytes;
+	block->next = head;
+	compiler_barrier();
+	box->head = block;
+}
+
+/* Without a heap, a misuse, or a debug build. */
+static cold_path void free_odd(struct block *block, uint32_t word)
+{
+	if (unlikely(entry_is_interior(block, word)))
 		entry_report_misuse("free of an interior pointer", block, word);
-		return;
-	}
-	if (QUARRY_DEBUG && mark_freed(block, word, true)) {
+	else if (QUARRY_DEBUG && mark_freed(block, word, true))
 		entry_report_misuse("double free", block, word);
-		return;
-	}
-	if (heap == NULL)
+	else if (thread_heap() != NULL)
+		free_locked(block, word);
+	else
 		remote_push(word_owner(word), block, block, sizeclass_nbytes(word_szidx(word)));
-	else if (!free_foreign(block, word))
-		free_locked(heap, block, word);
+}
+
+static force_inline void free_small(struct block *block, uint32_t word)
+{
+	if (QUARRY_DEBUG || unlikely(slot.state != SLOT_READY) || unlikely(entry_is_interior(block, word)))
+		free_odd(block, word);
+	else if (is_wanted(slot.heap, word) || word_owner(word) == slot.heap->id)
+		keep(block, word);
+	else
+		post(block, word);
+}
+
+/* Spans, large blocks, NULL, and what is no block. */
+static __attribute__((noinline)) void free_big(void *ptr, uint32_t word)
+{
+	if (ptr == NULL)
+		return;
+	if (word == WORD_SPAN && (uintptr_t)ptr % POOL_SIZE == 0)
+		span_free(ptr);
+	else if (!large_free(ptr))
+		entry_report_misuse(word == 0 ? "free of a foreign pointer" : "free of an interior pointer", ptr, word);
+	purge_hint();
 }
 
 void entry_free_slow(void *ptr, uint32_t word)
 {
-	if (ptr == NULL)
-		return;
-	if (word_is_pool(word)) {
+	if (likely(word_is_pool(word)))
 		free_small(ptr, word);
-	} else if (word == WORD_SPAN && (uintptr_t)ptr % POOL_SIZE == 0) {
-		span_free(ptr);
-		purge_hint();
-	} else if (large_free(ptr)) {
-		purge_hint();
-	} else {
-		entry_report_misuse(word == 0 ? "free of a foreign pointer" : "free of an interior pointer", ptr, word);
-	}
+	else
+		free_big(ptr, word);
 }

@@ -23,7 +23,7 @@ static _Atomic uint32_t nheaps;
 static _Atomic bool has_veteran; /* the first thread's heap was made */
 static struct heap *parked[NODE_PLACES];
 static _Atomic unsigned nparked;
-static uint8_t node_of_id[WORD_OWNERS]; /* apart from the records, whose lines their threads write; constant */
+uint8_t heap_nodes[WORD_OWNERS];
 static struct heap *_Atomic shared_heaps[NODE_PLACES];
 INSPECTED(heap_directory, directory);
 INSPECTED(heap_number, nheaps);
@@ -33,11 +33,6 @@ INSPECTED(heap_number, nheaps);
 struct heap *heap_by_id(uint32_t id)
 {
 	return atomic_load_explicit(&directory[id / HEAPS_PER_CHUNK], memory_order_acquire)[id % HEAPS_PER_CHUNK];
-}
-
-unsigned heap_node_by_id(uint32_t id)
-{
-	return node_of_id[id];
 }
 
 unsigned heap_count(void)
@@ -96,7 +91,7 @@ static bool register_record(struct heap *heap)
 			heap->id = id;
 			heap->word_base = id << WORD_OWNER_SHIFT;
 			if (heap->node != 0) /* else as it is, and not resident */
-				node_of_id[id] = (uint8_t)heap->node;
+				heap_nodes[id] = (uint8_t)heap->node;
 			directory[id / HEAPS_PER_CHUNK][id % HEAPS_PER_CHUNK] = heap;
 			heap->veteran = heap->kind != HEAP_SHARED && !atomic_exchange(&has_veteran, true);
 			atomic_store_explicit(&nheaps, id, memory_order_release);

@@ -109,8 +109,14 @@ extern struct heap heap_empty;
 /** The record with an id that was read from a word. */
 struct heap *heap_by_id(uint32_t id);
 
+/* By id; apart from the records, whose lines their threads write. Constant once the id is in use. */
+extern uint8_t heap_nodes[WORD_OWNERS];
+
 /** The node of the heap with an id that was read from a word. */
-unsigned heap_node_by_id(uint32_t id);
+static inline unsigned heap_node_by_id(uint32_t id)
+{
+	return heap_nodes[id];
+}
 
 /** First and next record; no lock: records are only added. */
 struct heap *heap_first(void);
@@ -172,9 +178,9 @@ cold_path void heap_pool_changed(struct heap *heap, struct pool_header *pool, st
 /** Put a block into its pool, which this heap owns (its word says so). Reports a misuse that it finds. */
 static force_inline void heap_put_block(struct heap *heap, struct block *block, uint32_t word)
 {
-	char *header = (char *)pool_header_at(block) - word_phase(word) * POOL_HEADER_NBYTES;
-	struct pool_header *pool = (struct pool_header *)header;
-	enum pool_change change = pool_push(pool, block);
+	char *start = (char *)((uintptr_t)block & ~(uintptr_t)(POOL_SIZE - 1)) - word_phase(word) * POOL_SIZE;
+	struct pool_header *pool = pool_header_at(start);
+	enum pool_change change = pool_push_at(pool, start, block);
 	heap_count_out(heap, -(int64_t)sizeclass_nbytes(word_szidx(word)));
 	if (unlikely(change != POOL_STAYS))
 		heap_pool_changed(heap, pool, block, change);

@@ -121,10 +121,10 @@ struct block *pool_pop(struct pool_header *pool);
  */
 unsigned pool_take_batch(struct pool_header *pool, unsigned most, struct block **chain);
 
-/** Put a block back. */
-static force_inline enum pool_change pool_push(struct pool_header *pool, struct block *block)
+/** Put a block back into the pool that starts at start. */
+static force_inline enum pool_change pool_push_at(struct pool_header *pool, const char *start, struct block *block)
 {
-	size_t offset = (size_t)((char *)block - pool_start(pool));
+	size_t offset = (size_t)((char *)block - start);
 	unsigned index = sizeclass_block_index(pool->szidx, offset);
 	if (unlikely(index * sizeclass_nbytes(pool->szidx) != offset || offset >= pool->nextoffset))
 		return POOL_NO_BLOCK;
@@ -140,6 +140,11 @@ static force_inline enum pool_change pool_push(struct pool_header *pool, struct 
 	if (unlikely(count == 1))
 		return POOL_NOW_EMPTY;
 	return unlikely(count == pool->capacity) ? POOL_NOW_USED : POOL_STAYS;
+}
+
+static inline enum pool_change pool_push(struct pool_header *pool, struct block *block)
+{
+	return pool_push_at(pool, pool_start(pool), block);
 }
 
 /** Is the block with this index (sizeclass_block_index) in the pool, that is, not out? */

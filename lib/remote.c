@@ -17,11 +17,18 @@ static void push(struct heap *owner, struct block *head, struct block *tail, siz
 	while (!atomic_compare_exchange_weak(&owner->inbox, &seen, head));
 }
 
+size_t remote_bound(const struct heap *owner)
+{
+	int64_t out = atomic_load_explicit(&owner->counters.out_nbytes, relaxed);
+	return INBOX_NBYTES + (out > 0 ? (size_t)out / INBOX_PART : 0);
+}
+
 /* Is more in the inbox than may wait there? */
 static bool is_overdue(struct heap *owner)
 {
 	return atomic_load(&owner->inbox) != NULL &&
-	       (owner->kind != HEAP_ATTACHED || atomic_load_explicit(&owner->inbox_nbytes, relaxed) > INBOX_NBYTES);
+	       (owner->kind != HEAP_ATTACHED ||
+	        atomic_load_explicit(&owner->inbox_nbytes, relaxed) > remote_bound(owner));
 }
 
 static struct heap *take_forwarded(struct heap *heap)
@@ -80,29 +87,64 @@ void remote_unlock(struct heap *heap)
 		relieve(forwarded);
 }
 
+/* The next block that came home; NULL: none waits. */
+static struct block *next_pending(struct heap *heap)
+{
+	if (heap->pending == NULL)
+		heap->pending = atomic_exchange_explicit(&heap->inbox, NULL, memory_order_acquire);
+	struct block *block = heap->pending;
+	if (block != NULL)
+		heap->pending = block->next;
+	return block;
+}
+
+static force_inline void sort(struct heap *heap, struct block *block, uint32_t word)
+{
+	if (likely(word_owner(word) == heap->id))
+		heap_put_block(heap, block, word);
+	else
+		push(heap->forwarded = heap_by_id(word_owner(word)), block, block, sizeclass_nbytes(word_szidx(word)));
+}
+
+static void count_sorted(struct heap *heap, unsigned n, size_t nbytes)
+{
+	atomic_fetch_sub_explicit(&heap->inbox_nbytes, nbytes, relaxed);
+	uint64_t sum = atomic_load_explicit(&heap->counters.remote_frees, relaxed) + n;
+	atomic_store_explicit(&heap->counters.remote_frees, sum, relaxed);
+}
+
 unsigned remote_drain(struct heap *heap, unsigned most)
 {
 	size_t nbytes = 0;
 	unsigned n = 0;
-	for (; n < most; n++) {
-		if (heap->pending == NULL)
-			heap->pending = atomic_exchange_explicit(&heap->inbox, NULL, memory_order_acquire);
-		struct block *block = heap->pending;
-		if (block == NULL)
-			break;
-		heap->pending = block->next;
+	for (struct block *block; n < most && (block = next_pending(heap)) != NULL; n++) {
 		uint32_t word = address_map_word(block);
-		size_t block_nbytes = sizeclass_nbytes(word_szidx(word));
-		nbytes += block_nbytes;
-		if (word_owner(word) == heap->id)
-			heap_put_block(heap, block, word);
-		else
-			push(heap->forwarded = heap_by_id(word_owner(word)), block, block, block_nbytes);
+		nbytes += sizeclass_nbytes(word_szidx(word));
+		sort(heap, block, word);
 	}
-	if (n == 0)
-		return 0;
-	atomic_fetch_sub_explicit(&heap->inbox_nbytes, nbytes, relaxed);
-	uint64_t sum = atomic_load_explicit(&heap->counters.remote_frees, relaxed) + n;
-	atomic_store_explicit(&heap->counters.remote_frees, sum, relaxed);
+	if (n > 0)
+		count_sorted(heap, n, nbytes);
 	return n;
+}
+
+unsigned remote_take(struct heap *heap, unsigned szidx, unsigned want, struct block **chain)
+{
+	size_t nbytes = 0;
+	unsigned n = 0, taken = 0;
+	struct block **link = chain;
+	for (struct block *block; n < DRAIN_BLOCKS && taken < want && (block = next_pending(heap)) != NULL; n++) {
+		uint32_t word = address_map_word(block);
+		nbytes += sizeclass_nbytes(word_szidx(word));
+		if (word_owner(word) == heap->id && word_szidx(word) == szidx) {
+			*link = block;
+			link = &block->next;
+			taken++;
+		} else {
+			sort(heap, block, word);
+		}
+	}
+	*link = NULL;
+	if (n > 0)
+		count_sorted(heap, n, nbytes);
+	return taken;
 }

@@ -21,7 +21,7 @@
 
 /**
  * Send a chain, head to tail, of nbytes in all, to the heap whose id its words gave. Empties that inbox into its pools
- * where it has grown over INBOX_NBYTES or has no thread, unless another thread holds its lock.
+ * where it has grown over remote_bound or has no thread, unless another thread holds its lock.
  */
 void remote_push(uint32_t owner_id, struct block *head, struct block *tail, size_t nbytes);
 
@@ -31,6 +31,12 @@ void remote_push(uint32_t owner_id, struct block *head, struct block *tail, size
  */
 void remote_unlock(struct heap *heap);
 
+/**
+ * Bytes that may wait in the inbox: the more the heap has out, the more, since whoever allocates takes it from there at
+ * less cost than from pools.
+ */
+size_t remote_bound(const struct heap *owner);
+
 /** Has the heap anything to sort? */
 static inline bool remote_is_waiting(const struct heap *heap)
 {
@@ -39,5 +45,11 @@ static inline bool remote_is_waiting(const struct heap *heap)
 
 /** Sort up to `most` blocks of the heap's inbox into its pools. Under its lock. Returns how many. */
 unsigned remote_drain(struct heap *heap, unsigned most);
+
+/**
+ * Sort some of the inbox as remote_drain does, but blocks of the class, `want` at the most, become a chain: they go
+ * from one thread's hands into another's without a look at their pools. Under the heap's lock. Returns how many.
+ */
+unsigned remote_take(struct heap *heap, unsigned szidx, unsigned want, struct block **chain);
 
 #endif

@@ -60,8 +60,9 @@
 /* Outbox: chains of blocks on their way home, by owner; a chain is sent when it exceeds this. */
 #define OUTBOX_BUCKETS 16
 #define OUTBOX_NBYTES ((size_t)16 << 10)
-/* An inbox above this is emptied by whoever fills it, if the owner does not. */
+/* An inbox above this, and a part of what its heap has out, is emptied by whoever fills it, if the owner does not. */
 #define INBOX_NBYTES ((size_t)256 << 10)
+#define INBOX_PART 8
 /* Blocks sorted out of an inbox per refill, so that no call pays for all. */
 #define DRAIN_BLOCKS 256
 

@@ -119,19 +119,21 @@ END_TEST
 
 START_TEST(an_inbox_that_is_too_full_is_emptied_by_who_fills_it)
 {
-	size_t most = INBOX_NBYTES / SMALL;
-	make_lot(most + 2);
+	make_lot(2 * INBOX_NBYTES / SMALL);
 	struct heap *heap = slot.heap;
+	size_t n = lot.n, most = remote_bound(heap) / SMALL;
+	ck_assert_uint_gt(most, INBOX_NBYTES / SMALL); /* a part of what is out is added */
 	push_chain(heap->id, 0, most);
-	ck_assert_uint_eq(heap->inbox_nbytes, INBOX_NBYTES);
+	ck_assert_uint_eq(heap->inbox_nbytes, most * SMALL);
 	heap_lock(heap);
 	push_chain(heap->id, most, 1);
-	ck_assert_uint_eq(heap->inbox_nbytes, INBOX_NBYTES + SMALL);
+	ck_assert_uint_eq(heap->inbox_nbytes, (most + 1) * SMALL);
 	remote_unlock(heap); /* whoever held the lock looks again */
 	ck_assert_uint_eq(heap->inbox_nbytes, 0);
-	ck_assert_uint_eq(lot_out(), 1);
-	make_lot(most + 1);
-	push_chain(heap->id, 0, most + 1);
+	ck_assert_uint_eq(lot_out(), n - most - 1);
+	push_chain(heap->id, most + 1, n - most - 1);
+	make_lot(n);
+	push_chain(heap->id, 0, remote_bound(heap) / SMALL + 1);
 	ck_assert_uint_eq(heap->inbox_nbytes, 0);
 }
 END_TEST
