@@ -6,12 +6,17 @@ Needs neither root nor KVM. The guest's processors run by turns in one thread, s
 
 import glob
 import gzip
+import io
 import os
+import pwd
 import re
 import subprocess
+import tarfile
+import time
 
 EMULATOR = "qemu-system-x86_64"
 META_PACKAGE = "linux-image-cloud-amd64"
+
 
 
 class Missing(Exception):
@@ -29,25 +34,31 @@ def newest(pattern):
 
 
 def download_kernel(directory):
-	"""The package that the meta package depends on, fetched and unpacked, not installed: no right is needed."""
+	"""From the package that the meta package depends on, fetched and not installed: no right is needed."""
 	depends = subprocess.run(["apt-cache", "depends", META_PACKAGE], capture_output=True, text=True, check=True).stdout
 	match = re.search(r"Depends: (linux-image-\S+)", depends)
 	if match is None:
 		raise OSError(f"no candidate for {META_PACKAGE}")
 	os.makedirs(directory, exist_ok=True)
-	subprocess.run(["apt-get", "-q", "-o", "APT::Sandbox::User=" + str(os.getuid()), "download", match.group(1)],
+	user = pwd.getpwuid(os.getuid()).pw_name
+	subprocess.run(["apt-get", "-q", "-o", f"APT::Sandbox::User={user}", "download", match.group(1)],
 		cwd=directory, capture_output=True, check=True, timeout=120)
-	for package in glob.glob(os.path.join(directory, "*.deb")):
-		subprocess.run(["dpkg", "-x", package, directory], check=True)
+	for package in glob.glob(os.path.join(directory, "linux-image-*.deb")):
+		contents = subprocess.run(["dpkg-deb", "--fsys-tarfile", package], capture_output=True, check=True).stdout
+		with tarfile.open(fileobj=io.BytesIO(contents)) as archive:
+			for member in archive.getmembers():
+				if os.path.basename(member.name).startswith("vmlinuz-"):
+					member.name = os.path.basename(member.name)
+					archive.extract(member, directory)
 		os.unlink(package)
 
 
 def find_kernel(directory):
-	"""$QUARRY_NUMA_KERNEL, an installed cloud kernel, one unpacked below directory before, or one downloaded now."""
+	"""$QUARRY_NUMA_KERNEL, an installed cloud kernel, one unpacked in the directory before, or one downloaded now."""
 	named = os.environ.get("QUARRY_NUMA_KERNEL")
 	if named:
 		return named
-	unpacked = os.path.join(directory, "boot", "vmlinuz-*-cloud-amd64")
+	unpacked = os.path.join(directory, "vmlinuz-*-cloud-amd64")
 	found = newest("/boot/vmlinuz-*-cloud-amd64") or newest(unpacked)
 	if found is None:
 		try:
@@ -131,23 +142,53 @@ class Machine:
 		return arguments
 
 
-def boot(machine, kernel, archive, jobs, seconds, logs):
-	"""Run a list of jobs in a guest, for so many seconds at most. Returns what they reported, line by line."""
+def read_lines(path):
+	try:
+		with open(path, encoding="utf-8", errors="replace") as file:
+			return file.read().splitlines()
+	except FileNotFoundError:
+		return []
+
+
+def run_emulator(command, log, report, seconds, silence):
+	"""Until it ends, which it is made to after so many seconds, or when nothing was reported in those of silence."""
+	start = time.monotonic()
+	try:
+		with open(log, "w", encoding="utf-8") as output:
+			emulator = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+	except FileNotFoundError as error:
+		raise Missing(f"{EMULATOR} is missing; Debian package: qemu-system-x86") from error
+	try:
+		while emulator.poll() is None:
+			passed = time.monotonic() - start
+			if passed > seconds or (passed > silence and not read_lines(report)):
+				break
+			time.sleep(0.1)
+	finally:
+		emulator.kill()
+		emulator.wait()
+
+
+def boot(machine, kernel, archive, jobs, seconds, logs, silence=None):
+	"""Run a list of jobs in a guest, for so many seconds at most. Returns what they reported, line by line.
+
+	With silence given, a guest that reports nothing in that time is booted once more: a kernel is up in 3 to 5
+	seconds, or some times that on a busy machine, and one that hangs before is the emulator's fault.
+	"""
 	report, console = f"{logs}.report", f"{logs}.console"
 	# Moving pages by itself is the kernel's; what is asked here is where the allocator put them.
 	append = f"console=ttyS0 quiet panic=1 numa_balancing=disable jobs={jobs}"
 	command = [EMULATOR, "-accel", "tcg,thread=single", "-nodefaults", "-display", "none", "-no-reboot",
 		"-serial", f"file:{console}", "-serial", f"file:{report}", *machine.arguments(),
 		"-kernel", kernel, "-initrd", archive, "-append", append]
-	try:
-		with open(f"{logs}.emulator", "w", encoding="utf-8") as log:
-			subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=seconds, check=False)
-	except FileNotFoundError as error:
-		raise Missing(f"{EMULATOR} is missing; Debian package: qemu-system-x86") from error
-	except subprocess.TimeoutExpired:
-		pass
-	try:
-		with open(report, encoding="utf-8", errors="replace") as file:
-			return file.read().splitlines()
-	except FileNotFoundError:
-		return []
+	for quiet in (silence or seconds, seconds):
+		for old in (report, console):
+			if os.path.exists(old):
+				os.unlink(old)
+		start = time.monotonic()
+		run_emulator(command, f"{logs}.emulator", report, seconds, quiet)
+		lines = read_lines(report)
+		seconds -= time.monotonic() - start
+		if lines or seconds <= 0:
+			break
+	return lines

@@ -5,13 +5,13 @@
  *
  * The kernel hands over `jobs=NAME` from its command line in the environment; /jobs/NAME has one job per line:
  *
- *     id seconds cpuset variable[,variable...] program argument...
+ *     id seconds cpuset start variable[,variable...] program argument...
  *
- * cpuset is CPUS:NODES (as in the cgroup's files) or -; variables are NAME=VALUE or -, a semicolon in a value stands
+ * start is "last" if the program shall start bound to the last CPU it may use, so that what it allocates first is not by
+ * chance on the first node, else "any". cpuset is CPUS:NODES (as in the cgroup's files) or -; variables are NAME=VALUE or -, a semicolon in a value stands
  * for a comma. Jobs write to the second serial line, and their complaints go to the first, the console. A job is framed
  * by "@start id" and "@end id status milliseconds"; a signal is reported as 128 + its number, the job's time limit as
- * 124. A program starts bound to the last CPU it may use, so that what it allocates first is not by chance on the first
- * node. "@done" is the last line: without it the guest has not come to its end.
+ * 124. "@done" is the last line: without it the guest has not come to its end.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -148,10 +148,11 @@ _Noreturn static void become(char **words)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (strcmp(words[2], "-") != 0 && enter_cpuset(words[2]) < 0)
 		_exit(125);
-	go_to_last_cpu();
-	set_variables(words[3]);
-	execv(words[4], words + 4);
-	complain(words[4]);
+	if (strcmp(words[3], "last") == 0)
+		go_to_last_cpu();
+	set_variables(words[4]);
+	execv(words[5], words + 5);
+	complain(words[5]);
 	_exit(127);
 }
 
@@ -196,7 +197,7 @@ static void run_job(char *line)
 	for (char *word = strtok_r(line, " \n", &rest); word && nwords < MAX_WORDS; word = strtok_r(NULL, " \n", &rest))
 		words[nwords++] = word;
 	words[nwords] = NULL;
-	if (nwords < 5)
+	if (nwords < 6)
 		return;
 	printf("@start %s\n", words[0]);
 	fflush(stdout);
