@@ -265,8 +265,8 @@ bool arena_list_grow(unsigned place)
 	if (roomy != node && !known)
 		return true;
 	bool grown = grow_on(roomy);
-	atomic_store_explicit(&on->exhausted, !grown, relaxed);
-	return grown;
+	bool was_exhausted = atomic_exchange_explicit(&on->exhausted, !grown, relaxed);
+	return grown || (!was_exhausted && node_count() > 1); /* others are to be asked first */
 }
 
 /* Under the node's lock: unlist its empty, clean arenas that are old enough, but `keep`; they come chained by

@@ -41,8 +41,8 @@ bool arena_list_take_at(char *address, size_t nunits, bool *clean);
 void arena_list_put(char *address, size_t nunits, bool clean);
 
 /**
- * Map another arena on the node or, where that has no room, see to it that others help out. NODE_SPREAD: on the node
- * whose turn it is. False with ENOMEM. No lock held.
+ * Map another arena on the node or, where it has no room or the system refuses, see to it that other nodes help out.
+ * NODE_SPREAD: on the node whose turn it is. False with ENOMEM: there are none, or they were asked before. No lock held.
  */
 bool arena_list_grow(unsigned node);
 

@@ -101,6 +101,29 @@ START_TEST(every_key_is_read)
 }
 END_TEST
 
+START_TEST(a_node_is_a_value_by_its_number)
+{
+	const char *const wrong[] = {"numa:node", "numa:node:", "numa:node:1024", "numa:node:0..1023", "numa:node:-1",
+				     "numa:node:1x", "numa:nod:1", "numa:node1", "numa:node=1", "numa:", "numa:local:1"};
+
+	ck_assert_str_eq(parse_and_catch(options_parse, "numa:node:0"), "");
+	ck_assert_uint_eq(options.numa, OPTION_NUMA_NODE);
+	ck_assert_str_eq(parse_and_catch(options_parse, "numa:node:1023,decay_ms:5"), "");
+	ck_assert_uint_eq(options.numa, OPTION_NUMA_NODE + 1023);
+	ck_assert_uint_eq(options.decay_ms, 5);
+	ck_assert_str_eq(parse_and_catch(options_parse, "numa:interleave"), "");
+	ck_assert_uint_eq(options.numa, OPTION_NUMA_INTERLEAVE);
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+		const char *text = parse_and_catch(options_parse, wrong[i]);
+
+		ck_assert_uint_eq(count_lines(text), 1);
+		ck_assert_ptr_nonnull(strstr(text, "numa takes local|interleave|off|node:0..1023"));
+		ck_assert_uint_eq(options.numa, OPTION_NUMA_INTERLEAVE);
+	}
+	ck_assert(options_accept("numa", "node:7") && !options_accept("numa", "node:1024"));
+}
+END_TEST
+
 START_TEST(ends_of_ranges_are_valid)
 {
 	ck_assert_str_eq(parse_and_catch(options_parse, "decay_ms:0,cache_kib:65536"), "");
@@ -240,6 +263,7 @@ int main(void)
 
 	tcase_add_test(tcase, defaults_hold_without_environment);
 	tcase_add_test(tcase, every_key_is_read);
+	tcase_add_test(tcase, a_node_is_a_value_by_its_number);
 	tcase_add_test(tcase, ends_of_ranges_are_valid);
 	tcase_add_test(tcase, empty_items_are_passed_over);
 	tcase_add_test(tcase, last_value_holds);

@@ -295,6 +295,116 @@ START_TEST(units_take_all_nodes_by_turns_by_policy)
 }
 END_TEST
 
+/* --- full nodes --------------------------------------------------------------------------------------------------- */
+
+#define MIB ((unsigned long)1024)
+
+static unsigned long free_kib[4];
+
+static const char *play_meminfo(const char *path)
+{
+	static char text[200];
+	for (unsigned node = 0; node < 4; node++) {
+		char name[64];
+		snprintf(name, sizeof(name), "/sys/devices/system/node/node%d/meminfo", OS(node));
+		if (strcmp(path, name) != 0)
+			continue;
+		snprintf(text, sizeof(text), "Node %d MemTotal:  4194304 kB\nNode %d MemFree:   %lu kB\nNode", OS(node),
+		         OS(node), free_kib[node]);
+		return text;
+	}
+	return NULL;
+}
+
+/* Four nodes, 0 being this thread's and full, and 1 as well. */
+static void fill_two_nodes(void)
+{
+	make_machine(4)->by_cpu = false;
+	run_on(0);
+	for (unsigned node = 0; node < 4; node++)
+		machine_state.nodes[node].nbytes = (uint64_t)64 << 20;
+	free_kib[0] = 3 * MIB;
+	free_kib[1] = (LARGE >> 10) + MIB; /* of which a part is reserved */
+	free_kib[2] = free_kib[3] = 100 * MIB;
+	kernel.file = play_meminfo;
+}
+
+START_TEST(a_full_node_spills_to_the_nearest_with_room)
+{
+	const size_t sizes[] = SIZES;
+	fill_two_nodes();
+	for (size_t i = 0; i < COUNT(sizes); i++)
+		ck_assert_int_eq(quarry_node_of(quarry_malloc(sizes[i])), OS(2));
+	ck_assert_uint_gt(node_counters[0].spills, 0);
+	ck_assert_uint_eq(node_counters[1].spills + node_counters[2].spills, 0);
+	ck_assert_uint_eq(slot.heap->node, 0);
+	ck_assert_uint_eq(arena_list_births(), 1); /* the second request found room in the first one's arena */
+	ck_assert_int_eq(quarry_node_of(quarry_malloc_on_node(SMALL, OS(1))), OS(2));
+	ck_assert_uint_gt(node_counters[1].spills, 0);
+}
+END_TEST
+
+START_TEST(free_units_of_others_come_before_their_arenas)
+{
+	fill_two_nodes();
+	quarry_free(quarry_malloc_on_node(SPAN, OS(3)));
+	ck_assert_uint_eq(arena_list_births(), 1);
+	ck_assert_int_eq(quarry_node_of(quarry_malloc(SPAN)), OS(3));
+	ck_assert_uint_eq(arena_list_births(), 1);
+}
+END_TEST
+
+START_TEST(a_node_is_looked_at_again_after_a_while)
+{
+	fill_two_nodes();
+	ck_assert_int_eq(quarry_node_of(quarry_malloc(SPAN)), OS(2));
+	free_kib[0] = 100 * MIB;
+	sleep_ms(1100);
+	ck_assert_int_eq(quarry_node_of(quarry_malloc(SPAN)), OS(0));
+	uint64_t spills = node_counters[0].spills;
+	ck_assert_int_eq(quarry_node_of(quarry_malloc(LARGE)), OS(0));
+	ck_assert_uint_eq(node_counters[0].spills, spills);
+}
+END_TEST
+
+START_TEST(where_no_node_has_room_the_kernel_decides)
+{
+	fill_two_nodes();
+	free_kib[2] = free_kib[3] = 0;
+	ck_assert_int_eq(quarry_node_of(quarry_malloc(SPAN)), OS(0));
+	ck_assert_int_eq(quarry_node_of(quarry_malloc(LARGE)), OS(0));
+	ck_assert_uint_eq(node_counters[0].spills, 0);
+}
+END_TEST
+
+static const char *say_nothing(const char *path)
+{
+	(void)path;
+	return "";
+}
+
+START_TEST(what_the_kernel_does_not_tell_is_no_spill)
+{
+	fill_two_nodes();
+	kernel.file = say_nothing;
+	ck_assert_int_eq(quarry_node_of(quarry_malloc(SPAN)), OS(0));
+	ck_assert_int_eq(quarry_node_of(quarry_malloc(LARGE)), OS(0));
+	ck_assert_uint_eq(node_counters[0].spills, 0);
+}
+END_TEST
+
+START_TEST(a_refused_mapping_spills_as_well)
+{
+	make_machine(4);
+	run_on(0);
+	thread_heap();
+	quarry_free(quarry_malloc_on_node(SPAN, OS(2)));
+	kernel.most_mapped = 1;
+	ck_assert_int_eq(quarry_node_of(quarry_malloc(SPAN)), OS(2)); /* before memory is reclaimed */
+	ck_assert_uint_eq(node_counters[0].spills, 1);
+}
+END_TEST
+
 /* --- one node ----------------------------------------------------------------------------------------------------- */
 
 START_TEST(one_node_serves_all_calls)
@@ -349,6 +459,12 @@ int main(void)
 	tcase_add_test(tcase, one_node_for_all_by_policy);
 	tcase_add_test(tcase, a_node_that_is_none_leaves_the_policy_local);
 	tcase_add_test(tcase, units_take_all_nodes_by_turns_by_policy);
+	tcase_add_test(tcase, a_full_node_spills_to_the_nearest_with_room);
+	tcase_add_test(tcase, free_units_of_others_come_before_their_arenas);
+	tcase_add_test(tcase, a_node_is_looked_at_again_after_a_while);
+	tcase_add_test(tcase, where_no_node_has_room_the_kernel_decides);
+	tcase_add_test(tcase, what_the_kernel_does_not_tell_is_no_spill);
+	tcase_add_test(tcase, a_refused_mapping_spills_as_well);
 	tcase_add_test(tcase, one_node_serves_all_calls);
 	tcase_add_test(tcase, the_only_node_is_known_by_its_number);
 	return run_suite(suite);

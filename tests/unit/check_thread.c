@@ -7,7 +7,8 @@
 #include <sched.h>
 
 #include "kernel.h"
-#include "node.h"
+#include "machine.h"
+#include "os.h"
 #include "rcu.h"
 
 static struct actor actor;
@@ -242,6 +243,160 @@ START_TEST(a_thread_that_stays_elsewhere_gets_a_heap_there)
 }
 END_TEST
 
+/* Slow paths until the thread is served from where it runs; most + 1: it is not. */
+static unsigned paths_until_served(unsigned node, unsigned most)
+{
+	unsigned n = 0;
+	run_on(node);
+	while (slot.heap->node != node && n <= most) {
+		thread_follow_node();
+		n++;
+	}
+	return n;
+}
+
+START_TEST(sixteen_slow_paths_in_a_row_move_a_thread)
+{
+	make_machine(3);
+	run_on(0);
+	thread_heap();
+	for (unsigned node = 1; node < 3; node++) {
+		run_on(node);
+		for (unsigned i = 0; i < 15; i++)
+			thread_follow_node();
+		ck_assert_uint_eq(slot.heap->node, 0);
+		run_on(0);
+		thread_follow_node(); /* back in time */
+	}
+	ck_assert_uint_eq(paths_until_served(2, 16), 16);
+	ck_assert_uint_eq(node_counters[2].migrations, 1);
+	ck_assert_uint_eq(node_counters[0].migrations, 0);
+}
+END_TEST
+
+/* By calls: few blocks of a class come per refill, and spans refill nothing but count all the same. */
+START_TEST(spans_are_slow_paths_as_well)
+{
+	make_machine(2);
+	run_on(0);
+	quarry_free(quarry_malloc(SPAN));
+	run_on(1);
+	for (unsigned i = 0; i < 16; i++)
+		quarry_free(quarry_malloc(SPAN));
+	ck_assert_uint_eq(slot.heap->node, 1);
+}
+END_TEST
+
+START_TEST(each_move_in_quick_succession_costs_twice_as_much)
+{
+	unsigned paths = 16;
+	make_machine(2);
+	run_on(0);
+	thread_heap();
+	for (unsigned move = 1; move <= 9; move++) {
+		uint64_t begun = os_milliseconds();
+		unsigned got = paths_until_served(move % 2, 2000);
+		if (os_milliseconds() - begun > 500)
+			return; /* a host that stalls: no succession */
+		ck_assert_uint_eq(got, paths);
+		paths = paths < 1024 ? 2 * paths : 1024;
+	}
+	sleep_ms(1100);
+	ck_assert_uint_eq(paths_until_served(0, 2000), 16); /* after a quiet second it is as at first */
+}
+END_TEST
+
+/* 200 rounds of 20 slow paths on each of two nodes: no thrashing. */
+START_TEST(a_thread_that_bounces_stays)
+{
+	make_machine(2);
+	run_on(0);
+	thread_heap();
+	uint64_t begun = os_milliseconds();
+	for (unsigned round = 0; round < 400; round++) {
+		run_on(round % 2);
+		for (unsigned i = 0; i < 20; i++)
+			thread_follow_node();
+	}
+	uint64_t moves = node_counters[0].migrations + node_counters[1].migrations;
+	ck_assert_uint_ge(moves, 1);
+	ck_assert_uint_le(moves, 1 + (os_milliseconds() - begun) / 1000);
+}
+END_TEST
+
+static void allocate_and_keep(void *block)
+{
+	*(void **)block = quarry_malloc(SMALL);
+}
+
+/* A thread whose cache has all that it wants, so that it passes no slow path by itself. */
+static void live_in_cache(struct actor *living)
+{
+	make_machine(2);
+	run_on(0);
+	thread_heap();
+	actor_begin(living);
+	heap_of_actor(living)->classes[SMALL_SZIDX].refills = YOUNG_REFILLS;
+	lot = (struct lot){.nbytes = SMALL, .n = 20};
+	actor_do(living, lot_pass, &lot);
+	run_on(1);
+	for (unsigned i = 0; i < 1000; i++)
+		actor_do(living, lot_pass, &lot);
+	ck_assert_uint_eq(heap_of_actor(living)->node, 0);
+}
+
+START_TEST(a_visit_moves_a_thread_that_lives_in_its_cache)
+{
+	void *block;
+	if (claim_is_locked_mode())
+		return; /* then every operation is a slow path */
+	live_in_cache(&actor);
+	claim_visit(CLAIM_POKE);
+	actor_do(&actor, allocate_and_keep, &block);
+	ck_assert_uint_eq(heap_of_actor(&actor)->node, 1);
+	actor_do(&actor, allocate_and_keep, &block);
+	ck_assert_uint_eq(owner_of(block)->node, 1);
+	ck_assert_uint_eq(node_counters[1].migrations, 1);
+	run_on(0);
+	claim_visit(CLAIM_POKE); /* too soon for another move by so little */
+	actor_do(&actor, quarry_free, block);
+	ck_assert_uint_eq(heap_of_actor(&actor)->node, 1);
+	actor_end(&actor);
+}
+END_TEST
+
+START_TEST(so_does_one_at_a_free)
+{
+	void *block;
+	if (claim_is_locked_mode())
+		return;
+	live_in_cache(&actor);
+	actor_do(&actor, allocate_and_keep, &block);
+	claim_visit(CLAIM_POKE);
+	actor_do(&actor, quarry_free, block);
+	ck_assert_uint_eq(heap_of_actor(&actor)->node, 1);
+	actor_end(&actor);
+	ck_assert(claim_visit(CLAIM_ALL));
+	ck_assert_int_eq(out_nbytes(), 0);
+}
+END_TEST
+
+START_TEST(without_memory_for_a_heap_a_thread_stays)
+{
+	make_machine(2);
+	run_on(0);
+	thread_heap();
+	kernel.most_mapped = 1;
+	errno = ERANGE;
+	ck_assert_uint_eq(paths_until_served(1, 100), 101);
+	ck_assert_int_eq(errno, ERANGE);
+	ck_assert_int_eq(slot.state, SLOT_READY);
+	ck_assert_uint_eq(node_counters[1].migrations, 0);
+	kernel.most_mapped = 0;
+	ck_assert_uint_le(paths_until_served(1, 2000), 1024);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("thread");
@@ -256,5 +411,12 @@ int main(void)
 	tcase_add_test(tcase, a_thread_without_heap_reads_under_the_lock);
 	tcase_add_test(tcase, registering_is_not_tried_where_no_page_is_left);
 	tcase_add_test(tcase, a_thread_that_stays_elsewhere_gets_a_heap_there);
+	tcase_add_test(tcase, sixteen_slow_paths_in_a_row_move_a_thread);
+	tcase_add_test(tcase, spans_are_slow_paths_as_well);
+	tcase_add_test(tcase, each_move_in_quick_succession_costs_twice_as_much);
+	tcase_add_test(tcase, a_thread_that_bounces_stays);
+	tcase_add_test(tcase, a_visit_moves_a_thread_that_lives_in_its_cache);
+	tcase_add_test(tcase, so_does_one_at_a_free);
+	tcase_add_test(tcase, without_memory_for_a_heap_a_thread_stays);
 	return run_suite(suite);
 }

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -19,9 +20,14 @@ static struct {
 	char *_Atomic place;            /* where the next mapping without a wish goes, if not NULL */
 	void (*after_remap)(void);      /* happens just then */
 	void (*at_barrier)(void);       /* likewise, before the barrier is done */
+	const char *(*file)(const char *path); /* what a file says that Quarry reads; NULL, or returning it: what it does */
+	const char *said;                      /* by the one that is open */
 	_Atomic int refuse_unmap, refuse_advice, refuse_protect, refuse_remap, refuse_barrier;
 	_Atomic size_t nmaps, nadvices, nbarriers, nfutexes, mapped_nbytes, unmapped_nbytes;
 } kernel;
+
+/* The descriptor of a file that the test plays. */
+#define PLAYED_FD 1000000
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
@@ -102,6 +108,12 @@ __attribute__((no_sanitize("address"))) long syscall(long number, ...)
 		if (kernel.refuse_barrier)
 			return refused(ENOSYS);
 	}
+	if (number == SYS_openat && kernel.file != NULL && (kernel.said = kernel.file((const char *)args[1])) != NULL)
+		return PLAYED_FD;
+	if (number == SYS_read && args[0] == PLAYED_FD)
+		return (long)strlen(strncpy((char *)args[1], kernel.said, (size_t)args[2]));
+	if (number == SYS_close && args[0] == PLAYED_FD)
+		return 0;
 	return REAL(syscall)(number, args[0], args[1], args[2], args[3], args[4], args[5]);
 }
 
