@@ -42,7 +42,7 @@ void arena_list_put(char *address, size_t nunits, bool clean);
 
 /**
  * Map another arena on the node or, where it has no room or the system refuses, see to it that other nodes help out.
- * NODE_SPREAD: on the node whose turn it is. False with ENOMEM: there are none, or they were asked before. No lock held.
+ * NODE_SPREAD: on the node whose turn it is. False with ENOMEM: there are none, or they have been asked. No lock held.
  */
 bool arena_list_grow(unsigned node);
 

@@ -23,10 +23,13 @@ size_t large_good_size(size_t nbytes);
  */
 void *large_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed);
 
-/** Allocate nbytes whose pages lie on the nodes of the set by turns, in a new mapping. NULL with ENOMEM. No lock held. */
+/** Allocate nbytes, their pages on the nodes of the set by turns, in a new mapping. NULL with ENOMEM. No lock held. */
 void *large_alloc_over(const struct node_set *over, size_t nbytes);
 
-/** Free the block that starts at ptr (its word is that of a large block): it is kept (unless its pages lie on a set of nodes). False: no block starts there. */
+/**
+ * Free the block that starts at ptr (its word is that of a large block): it is kept, or unmapped if its pages lie on a
+ * set of nodes. False: no block starts there.
+ */
 bool large_free(void *ptr);
 
 /** Usable bytes of the block that starts at ptr; 0 if none does. */

@@ -430,9 +430,10 @@ static unsigned constant_of(const struct topology *topology)
 /* One node only: which. */
 static void note_sole(const struct node_mask *allowed)
 {
-	for (unsigned os_index = 0; os_index < TOPOLOGY_NKEYS; os_index++) {
-		if (is_in_mask(allowed, os_index))
-			atomic_store_explicit(&sole, (int)os_index, memory_order_relaxed);
+	for (unsigned i = 0; i < TOPOLOGY_NKEYS / LONG_BITS; i++) {
+		if (allowed->bits[i])
+			atomic_store_explicit(&sole, (int)(i * LONG_BITS) + __builtin_ctzl(allowed->bits[i]),
+					      memory_order_relaxed);
 	}
 	if (options.numa >= OPTION_NUMA_NODE && !is_in_mask(allowed, options.numa - OPTION_NUMA_NODE))
 		report_bad_node(allowed);

@@ -27,7 +27,8 @@ size_t span_good_size(size_t nbytes)
 
 static void count_live(const void *start, size_t added, size_t removed)
 {
-	atomic_fetch_add_explicit(&nodes[arena_at(arena_base(start))->node].live_nbytes, added - removed, memory_order_relaxed);
+	_Atomic size_t *live_nbytes = &nodes[arena_at(arena_base(start))->node].live_nbytes;
+	atomic_fetch_add_explicit(live_nbytes, added - removed, memory_order_relaxed);
 }
 
 static size_t get_nbytes(const void *start)

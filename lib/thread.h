@@ -23,7 +23,7 @@ static inline struct heap *thread_heap(void)
 }
 
 /**
- * On a slow path: is the thread on another node for long enough? Then give it a heap there. No lock held; errno is kept.
+ * On a slow path: is the thread on another node for long enough? Then give it a heap there. No lock held. Keeps errno.
  *
  * Long enough are 16 slow paths in a row, or one since its cache was visited: a thread that lives in its cache takes no
  * other, and the purger visits it every other decay time. Moves within a second of each other make the next one
@@ -40,7 +40,7 @@ unsigned thread_node(void);
 /** Once the nodes are known: this thread may have got a heap before, of whatever node. */
 void thread_place(void);
 
-/** Pin this thread's memory to a node, or let it follow again, from now on. False with ENOMEM: no heap to be had there. */
+/** Pin this thread's memory to a node, or let it follow again, from now on. False with ENOMEM: no heap to be had. */
 bool thread_pin(int node);
 
 /** The node that it is pinned to, or THREAD_FOLLOWS. */

@@ -123,8 +123,8 @@ QUARRY_API size_t quarry_resize_in_place(void *ptr, size_t nbytes);
  * NUMA nodes go by the kernel's numbers, which may have gaps; quarry_node_stats_get lists them. Without these calls
  * memory is placed as QUARRY_CONF's key numa says: by default each thread's on the node that it runs on.
  *
- * Placement is a preference: where a node is full, its blocks come from the nearest node with room, which the statistics
- * count. It is made when a block is allocated; quarry_realloc places what it must move as quarry_malloc does. A block
+ * Placement is a preference: where a node is full, its blocks come from the nearest node with room, and the statistics
+ * count that. It is made when a block is allocated; quarry_realloc places what it must move as quarry_malloc does. A block
  * goes home to its node when it is freed. With one node all calls work, and that node is the only one to ask for; so
  * they do by numa:off, and where the machine is taken for one node (the summary of quarry_stats_print says why), for
  * every node that the process may use, though nothing is placed then.
@@ -142,8 +142,8 @@ QUARRY_API size_t quarry_resize_in_place(void *ptr, size_t nbytes);
 QUARRY_API void *quarry_malloc_on_node(size_t nbytes, int os_node) QUARRY_MALLOC QUARRY_SIZE(1);
 
 /**
- * Allocate nbytes on a set of nodes. A block above 64 KiB has a mapping of its own whose pages lie on them by turns, and
- * is unmapped when it is freed; a smaller block lies on one of them, the next one each time.
+ * Allocate nbytes on a set of nodes. A block above 64 KiB has a mapping of its own, whose pages lie on them by turns
+ * and which is unmapped when it is freed; a smaller block lies on one of them, the next one each time.
  *
  * nodemask   bit n % (bits of a long) of word n / (bits of a long): the kernel's node n; NULL: all nodes
  * maxnode    number of bits at nodemask
@@ -282,8 +282,9 @@ QUARRY_API int quarry_stats_get(struct quarry_stats *stats, size_t size);
 #define QUARRY_NODE_STATS_VERSION 1
 
 /**
- * One node; bytes unless a name says otherwise. Pools, spans and arenas count where they lie, blocks of pools where their
- * heap is: that differs after spills only. By numa:interleave heaps are of no node, and their blocks count nowhere here.
+ * One node; bytes unless a name says otherwise. Pools, spans and arenas count where they lie, blocks of pools where
+ * their heap is: that differs after spills only. By numa:interleave heaps are of no node, and their blocks are not
+ * counted here.
  */
 struct quarry_node_stats {
 	uint32_t version;         /* QUARRY_NODE_STATS_VERSION of the library that filled it */

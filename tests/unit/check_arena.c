@@ -8,6 +8,7 @@
 #include "kernel.h"
 
 #include "arena.h"
+#include "options.h"
 #include "os.h"
 
 static struct arena_object arena;
@@ -61,6 +62,31 @@ START_TEST(a_new_arena_is_free_and_clean_but_for_its_head)
 	ck_assert(reads_as_zero(unit_at(FIRST), POOL_SIZE));
 	ck_assert_uint_eq(arena.nfreepools, 0);
 	ck_assert_no_run(arena_take(&arena, 1, 1));
+}
+END_TEST
+
+static unsigned advices[32], nadvices_seen;
+
+static void note_advice(int advice)
+{
+	advices[nadvices_seen++ % 32] = (unsigned)advice;
+}
+
+START_TEST(huge_pages_are_a_policy_of_arenas)
+{
+	static const char *const policies[] = {"huge_pages:never", "huge_pages:inherit", "huge_pages:always"};
+	static const unsigned expected[] = {MADV_NOHUGEPAGE, 0, MADV_HUGEPAGE};
+	map_arena(); /* with the address map, which has advice of its own */
+	arena_unmap(&arena);
+	kernel.at_advice = note_advice;
+	for (size_t i = 0; i < COUNT(policies); i++) {
+		options_parse(policies[i]);
+		nadvices_seen = advices[0] = 0;
+		map_arena();
+		ck_assert_uint_eq(nadvices_seen, expected[i] != 0);
+		ck_assert_uint_eq(advices[0], expected[i]);
+		arena_unmap(&arena);
+	}
 }
 END_TEST
 
@@ -436,6 +462,7 @@ int main(void)
 	Suite *suite = suite_create("arena");
 	TCase *tcase = new_case(suite, "arena");
 	tcase_add_test(tcase, a_new_arena_is_free_and_clean_but_for_its_head);
+	tcase_add_test(tcase, huge_pages_are_a_policy_of_arenas);
 	tcase_add_test(tcase, an_object_serves_again);
 	tcase_add_test(tcase, a_hint_is_taken_where_it_is_free);
 	tcase_add_test(tcase, a_smaller_arena_where_space_is_short);

@@ -270,6 +270,40 @@ START_TEST(threads_see_a_whole_table)
 }
 END_TEST
 
+/* --- by the kernel's numbers -------------------------------------------------------------------------------------- */
+
+START_TEST(nodes_are_found_by_the_kernels_number)
+{
+	play_kernel(1ul << 5 | 1ul << 7);
+	ck_assert_int_eq(node_of_os_index(5), 0); /* all is one node yet */
+	ck_assert_int_eq(node_of_os_index(7), 0);
+	ck_assert_int_eq(node_of_os_index(6), -1);
+	ck_assert_int_eq(node_of_os_index(-1), -1);
+	ck_assert_int_eq(node_of_os_index(INT_MAX), -1);
+	play_kernel(0);
+	ck_assert_int_eq(node_of_os_index(0), 0);
+	ck_assert_int_eq(node_of_os_index(1), -1);
+	node_publish(&sparse);
+	ck_assert_int_eq(node_of_os_index(3), 0);
+	ck_assert_int_eq(node_of_os_index(6), 1);
+	ck_assert_int_eq(node_of_os_index(0), -1);
+	ck_assert_int_eq(node_home(1), 6);
+}
+END_TEST
+
+START_TEST(the_only_allowed_node_is_known)
+{
+	play_kernel(1ul << 9);
+	ck_assert_int_eq(node_home(0), -1);
+	node_init();
+	assert_one_node();
+	ck_assert_int_eq(node_home(0), 9);
+	ck_assert_int_eq(node_of_os_index(9), 0);
+	ck_assert_int_eq(node_of_os_index(0), -1);
+	ck_assert(node_is_constant());
+}
+END_TEST
+
 /* --- from the kernel's answer to the module ----------------------------------------------------------------------- */
 
 START_TEST(one_allowed_node_opens_nothing)
@@ -509,6 +543,89 @@ START_TEST(discovery_caps_the_number_of_nodes)
 }
 END_TEST
 
+static void assert_sound(const struct topology *topology)
+{
+	for (unsigned key = 0; key < TOPOLOGY_NKEYS; key++)
+		ck_assert_uint_lt(topology->index_of[key], topology->nnodes);
+	for (unsigned node = 0; node < topology->nnodes; node++) {
+		bool seen[TOPOLOGY_MAX_NODES] = { false };
+
+		ck_assert(node == 0 || topology->nodes[node - 1].os_index < topology->nodes[node].os_index);
+		ck_assert_uint_eq(topology->nodes[node].nearest[0], node);
+		for (unsigned k = 0; k < topology->nnodes; k++)
+			seen[topology->nodes[node].nearest[k]] = true;
+		ck_assert_ptr_null(memchr(seen, false, topology->nnodes));
+		for (unsigned kind = 0; kind < TOPOLOGY_KINDS; kind++)
+			ck_assert_uint_lt(topology->nodes[node].best[kind], topology->nnodes);
+	}
+}
+
+static const unsigned machine_sizes[] = { 2, 3, 4, 8, 16, 63, 64, 65, 100, 128 };
+
+#define NSIZES (sizeof machine_sizes / sizeof machine_sizes[0])
+
+/* Nodes of two CPUs each; in the process of a test, which may open the module once. */
+START_TEST(machines_of_many_sizes)
+{
+	char text[64];
+	unsigned nnodes = machine_sizes[_i];
+	const struct topology *topology;
+
+	snprintf(text, sizeof text, "numa:%u pu:2", nnodes);
+	topology = open_described("HWLOC_SYNTHETIC", text);
+	ck_assert_uint_eq(topology->nnodes, nnodes);
+	assert_sound(topology);
+	for (unsigned cpu = 0; cpu < 2 * nnodes; cpu++)
+		ck_assert_uint_eq(topology->index_of[cpu], cpu / 2);
+	for (unsigned node = 0; node < nnodes; node++) {
+		for (unsigned kind = 0; kind < TOPOLOGY_KINDS; kind++)
+			ck_assert_uint_eq(topology->nodes[node].best[kind], node); /* all alike */
+	}
+}
+END_TEST
+
+/* All the way, with more nodes than a word has bits. */
+START_TEST(more_nodes_than_bits_of_a_word)
+{
+	setenv("QUARRY_TOPOLOGY", module_path, 1);
+	setenv("HWLOC_SYNTHETIC", "numa:100 pu:1", 1);
+	node_init();
+	ck_assert_uint_eq(node_count(), 100);
+	for (unsigned cpu = 0; cpu < 100; cpu++) {
+		if (run_on_cpu((int)cpu))
+			ck_assert_uint_eq(node_current(), cpu);
+	}
+	for (unsigned node = 0; node < 100; node++) {
+		ck_assert_int_eq(node_of_os_index(node_os_index(node)), (int)node);
+		ck_assert_int_eq(node_bind(NULL, 4096, node), 0);
+		ck_assert_uint_eq(node_with_room(node, UINT64_MAX), node);
+	}
+	ck_assert_int_eq(node_of_os_index(100), -1);
+	ck_assert_int_eq(node_bind(NULL, 4096, NODE_SPREAD), 0);
+	ck_assert_int_eq(node_os_index(NODE_SPREAD), -1);
+}
+END_TEST
+
+/* Each package has a node of its own and, larger, one without CPUs of its own; packages differ in their CPUs. */
+START_TEST(nodes_beside_nodes)
+{
+	const struct topology *topology =
+		open_described("HWLOC_SYNTHETIC", "pack:3 [numa(memory=1GB)] [numa(memory=8GB)] core:2 pu:1");
+
+	ck_assert_uint_eq(topology->nnodes, 6);
+	assert_sound(topology);
+	for (unsigned cpu = 0; cpu < 6; cpu++) {
+		unsigned node = topology->index_of[cpu];
+		unsigned large = topology->nodes[node].best[TOPOLOGY_CAPACITY];
+
+		ck_assert_uint_eq(topology->nodes[node].nbytes, 1000000000);
+		ck_assert_uint_eq(node, topology->index_of[cpu ^ 1]);
+		ck_assert_uint_eq(topology->nodes[large].nbytes, 8000000000);
+		ck_assert_uint_eq(topology->nodes[node].best[TOPOLOGY_LATENCY], node);
+	}
+}
+END_TEST
+
 START_TEST(discovery_binds_nothing_of_a_described_machine)
 {
 	const struct topology *topology = open_described("HWLOC_SYNTHETIC", "pack:2 [numa(memory=1GB)] pu:1");
@@ -539,6 +656,15 @@ static const char xml_end[] =
 	"<u64values length=\"75\">10 21 31 17 30 21 10 16 25 12 31 16 10 40 22 17 25 40 10 50 30 12 22 50 10 "
 	"</u64values>\n"
 	"</distances2>\n"
+	/* Node 4 is slower to answer than node 0 and moves more; nobody told for node 1 as seen from its own CPU. */
+	"<memattr name=\"Bandwidth\" flags=\"5\">\n"
+	"<memattr_value target_obj_type=\"NUMANode\" target_obj_gp_index=\"10\" value=\"100\" initiator_cpuset=\"0x1\"/>\n"
+	"<memattr_value target_obj_type=\"NUMANode\" target_obj_gp_index=\"14\" value=\"400\" initiator_cpuset=\"0x1\"/>\n"
+	"</memattr>\n"
+	"<memattr name=\"Latency\" flags=\"6\">\n"
+	"<memattr_value target_obj_type=\"NUMANode\" target_obj_gp_index=\"10\" value=\"90\" initiator_cpuset=\"0x1\"/>\n"
+	"<memattr_value target_obj_type=\"NUMANode\" target_obj_gp_index=\"14\" value=\"130\" initiator_cpuset=\"0x1\"/>\n"
+	"</memattr>\n"
 	"</topology>\n";
 
 static void write_sets(FILE *file, unsigned cpus, unsigned nodes)
@@ -596,6 +722,12 @@ START_TEST(discovery_knows_the_traps)
 		ck_assert_uint_eq(topology->nodes[node].nbytes, 64 << 20);
 		ck_assert_mem_eq(topology->nodes[node].nearest, nearest[node], 3);
 	}
+	ck_assert_uint_eq(topology->nodes[0].best[TOPOLOGY_BANDWIDTH], 2);
+	ck_assert_uint_eq(topology->nodes[0].best[TOPOLOGY_LATENCY], 0);
+	ck_assert_uint_eq(topology->nodes[1].best[TOPOLOGY_BANDWIDTH], 1);
+	ck_assert_uint_eq(topology->nodes[1].best[TOPOLOGY_LATENCY], 1);
+	for (unsigned node = 0; node < 3; node++)
+		ck_assert_uint_eq(topology->nodes[node].best[TOPOLOGY_CAPACITY], node);
 	/* CPU 0 is of node 0 though node 4 has it too; CPUs 2 and 3 are served by the nearest node. */
 	ck_assert_uint_eq(topology->index_of[0], 0);
 	ck_assert_uint_eq(topology->index_of[1], 1);
@@ -631,6 +763,8 @@ static TCase *without_module(void)
 	tcase_add_test(tcase, refused_binding_is_counted_and_harmless);
 	tcase_add_test(tcase, binding_inside_binding_ends);
 	tcase_add_test(tcase, threads_see_a_whole_table);
+	tcase_add_test(tcase, nodes_are_found_by_the_kernels_number);
+	tcase_add_test(tcase, the_only_allowed_node_is_known);
 	tcase_add_test(tcase, one_allowed_node_opens_nothing);
 	tcase_add_test(tcase, numa_off_opens_nothing);
 	tcase_add_test(tcase, refused_question_is_noted);
@@ -654,6 +788,9 @@ static TCase *with_module(void)
 	tcase_add_test(tcase, no_node_known_to_discovery_is_noted);
 	tcase_add_test(tcase, discovery_hides_the_environment);
 	tcase_add_test(tcase, discovery_caps_the_number_of_nodes);
+	tcase_add_loop_test(tcase, machines_of_many_sizes, 0, NSIZES);
+	tcase_add_test(tcase, more_nodes_than_bits_of_a_word);
+	tcase_add_test(tcase, nodes_beside_nodes);
 	tcase_add_test(tcase, discovery_binds_nothing_of_a_described_machine);
 	tcase_add_test(tcase, discovery_knows_the_traps);
 	return tcase;

@@ -156,6 +156,7 @@ START_TEST(purged_memory_reads_as_zero)
 	kernel.refuse_advice = true;
 	ck_assert(!os_purge(address, PAGE));
 	os_refuse_huge_pages(address, PAGE);
+	os_want_huge_pages(address, PAGE);
 	ck_assert_int_eq(address[0], 1);
 	ck_assert_uint_eq(os_counters.purge_calls, 1);
 	ck_assert_int_eq(errno, ERANGE);
@@ -316,6 +317,42 @@ START_TEST(the_clock_goes_forward)
 }
 END_TEST
 
+START_TEST(a_file_is_read_as_far_as_there_is_room)
+{
+	char data[8], path[] = "/tmp/quarry-check-os-XXXXXX";
+	int fd = mkstemp(path);
+	ck_assert_int_eq(write(fd, "1234567890", 10), 10);
+	errno = ERANGE;
+	ck_assert(os_read_file(path, data, sizeof(data)));
+	ck_assert_str_eq(data, "1234567");
+	ck_assert_int_eq(ftruncate(fd, 0), 0);
+	ck_assert(!os_read_file(path, data, sizeof(data)));
+	ck_assert_str_eq(data, "");
+	unlink(path);
+	data[0] = 1;
+	ck_assert(!os_read_file(path, data, sizeof(data)));
+	ck_assert_str_eq(data, "");
+	ck_assert_int_eq(errno, ERANGE);
+	close(fd);
+	int next = dup(0);
+	ck_assert_int_eq(next, fd); /* none is left open */
+}
+END_TEST
+
+START_TEST(pages_are_on_nodes_or_absent)
+{
+	char *address = map(3 * PAGE);
+	void *pages[] = {address, address + PAGE, address + 2 * PAGE};
+	int status[3];
+	address[PAGE] = 1;
+	if (!os_page_nodes(3, pages, status))
+		return; /* a sandbox that does not let us ask, or an emulator */
+	ck_assert_int_lt(status[0], 0);
+	ck_assert_int_ge(status[1], 0);
+	ck_assert_int_lt(status[2], 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("os");
@@ -339,5 +376,7 @@ int main(void)
 	tcase_add_test(tcase, a_sleeper_wakes);
 	tcase_add_test(tcase, nobody_sleeps_on_another_value_or_for_ever);
 	tcase_add_test(tcase, the_clock_goes_forward);
+	tcase_add_test(tcase, a_file_is_read_as_far_as_there_is_room);
+	tcase_add_test(tcase, pages_are_on_nodes_or_absent);
 	return run_suite(suite);
 }

@@ -20,6 +20,7 @@ static struct {
 	char *_Atomic place;            /* where the next mapping without a wish goes, if not NULL */
 	void (*after_remap)(void);      /* happens just then */
 	void (*at_barrier)(void);       /* likewise, before the barrier is done */
+	void (*at_advice)(int advice);
 	const char *(*file)(const char *path); /* what a file says that Quarry reads; NULL, or returning it: what it does */
 	const char *said;                      /* by the one that is open */
 	_Atomic int refuse_unmap, refuse_advice, refuse_protect, refuse_remap, refuse_barrier;
@@ -67,6 +68,8 @@ int munmap(void *address, size_t nbytes)
 int madvise(void *address, size_t nbytes, int advice)
 {
 	kernel.nadvices++;
+	if (kernel.at_advice != NULL)
+		kernel.at_advice(advice);
 	return kernel.refuse_advice ? refused(EINVAL) : REAL(madvise)(address, nbytes, advice);
 }
 
