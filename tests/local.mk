@@ -89,7 +89,8 @@ TOOLS_TESTS = \
 	tests/tools/doctor.sh \
 	tests/tools/documented.sh \
 	tests/tools/run.sh \
-	tests/tools/stat.sh
+	tests/tools/stat.sh \
+	tests/tools/top.sh
 INSPECT_TESTS = \
 	tests/tools/damaged
 

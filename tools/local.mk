@@ -14,11 +14,18 @@ bin_PROGRAMS = tools/quarry
 tools_quarry_SOURCES = \
 	tools/look.h tools/look.c \
 	tools/stat.c tools/stat_json.c \
+	tools/top.h tools/top.c tools/top_tables.c tools/top_frame.c \
 	tools/run.c \
 	tools/doctor.h tools/doctor.c tools/doctor_system.c \
 	tools/quarry.c
 tools_quarry_CPPFLAGS = $(AM_CPPFLAGS) -DQUARRY_TOPOLOGY_FILE='"$(pkglibdir)/libquarry_topology.so"'
-tools_quarry_LDADD = tools/libinspect.la lib/libquarry_core.la
+tools_quarry_CFLAGS = $(AM_CFLAGS) $(NCURSES_CFLAGS)
+tools_quarry_LDADD = tools/libinspect.la lib/libquarry_core.la $(NCURSES_LIBS)
+if HAVE_NCURSES
+tools_quarry_SOURCES += tools/top_screen.c
+else
+tools_quarry_SOURCES += tools/top_noscreen.c
+endif
 
 bashcompletiondir = $(datadir)/bash-completion/completions
 dist_bashcompletion_DATA = tools/completions/quarry

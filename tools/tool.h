@@ -36,6 +36,7 @@ extern const char tool_version[];
 int run_main(int argc, char **argv);
 int doctor_main(int argc, char **argv);
 int stat_main(int argc, char **argv);
+int top_main(int argc, char **argv);
 
 /** Write "quarry COMMAND: " and the message to stderr. */
 void tool_warn(const char *format, ...) TOOL_PRINTF(1, 2);
