@@ -79,15 +79,18 @@ static bool look_again(struct top *top)
 	free(top->heaps_before);
 	top->heaps_before = top->now.heaps;
 	top->nheaps_before = top->now.nheaps;
-	top->now.heaps = NULL;
 	top->before = top->now;
+	top->now.heaps = NULL;
+	top->now.nheaps = 0;
 	top->seconds = taken > 0 ? start - taken : 0;
 	taken = start;
 	if (top->arena >= top->now.narenas)
 		top->arena = top->now.narenas > 0 ? top->now.narenas - 1 : 0;
 	top->now.map_of = top->now.narenas > 0 ? top->now.arenas[top->arena].address : 0;
-	if (!snapshot_take(&top->now, &top->look.target, &top->look.image->layout))
+	if (!snapshot_take(&top->now, &top->look.target, &top->look.image->layout)) {
+		top->seconds = 0;
 		return false;
+	}
 	if (top->now.map_of == 0 && top->now.narenas > 0) { /* the first time */
 		top->now.map_of = top->now.arenas[0].address;
 		return snapshot_take(&top->now, &top->look.target, &top->look.image->layout);
