@@ -49,6 +49,8 @@ BENCH_FILES = \
 	bench/field \
 	bench/instructions \
 	bench/numa \
+	bench/numa-guest \
+	bench/numa_guest_init.py \
 	bench/numa_machine.py \
 	bench/numa_model.py \
 	bench/numa_plan.py \
@@ -113,7 +115,7 @@ bench_kv_load_LDADD = -lm
 # === running =========================================================================================================
 
 # BENCH_ARGS and DEMO_ARGS go to the scripts: make bench BENCH_ARGS=--quick
-.PHONY: bench bench-numa bench-programs demo
+.PHONY: bench bench-numa bench-numa-guest bench-programs demo
 bench-programs: $(EXTRA_PROGRAMS) $(EXTRA_LTLIBRARIES)
 
 bench: all bench-programs
@@ -121,6 +123,9 @@ bench: all bench-programs
 
 bench-numa: all $(NUMA_LOADS) $(DEMO_PARTS)
 	QUARRY_BUILD_DIR='$(abs_top_builddir)' $(top_srcdir)/bench/numa $(BENCH_ARGS)
+
+bench-numa-guest: all $(NUMA_LOADS) $(DEMO_PARTS)
+	QUARRY_BUILD_DIR='$(abs_top_builddir)' QUARRY_PKGLIBDIR='$(pkglibdir)' $(top_srcdir)/bench/numa-guest $(BENCH_ARGS)
 
 demo: all $(DEMO_PARTS)
 	QUARRY_BUILD_DIR='$(abs_top_builddir)' $(top_srcdir)/bench/demo $(DEMO_ARGS)

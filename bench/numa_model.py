@@ -142,8 +142,8 @@ def cost_table(found, miss, latencies):
 
 
 def text(report):
-	"""The whole model as text; empty where the report has no run of Quarry."""
-	found = counts_of(report)
+	"""The whole model as text; empty where the report has no run of Quarry, or times that mean nothing."""
+	found = [] if report.get("emulated") else counts_of(report)
 	if not found:
 		return ""
 	latencies, origin = latencies_of(report)
@@ -159,6 +159,6 @@ def text(report):
 def show(report):
 	words = text(report)
 	if not words:
-		raise SystemExit("numa: there is no run of Quarry to take counts from")
+		raise SystemExit("numa: there is no run of Quarry here, or none with times that mean anything")
 	print(words)
 	print("\nbench/NUMA-MODEL.md says what is assumed, and what is left out.")

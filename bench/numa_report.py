@@ -166,6 +166,8 @@ class Page:
 				continue
 			self.parts += ["<h3>%s</h3>" % numa_svg.escape(title), paragraph("One op is %s." % unit, "small"),
 				html_table(numa_tables.table_of(self.report, name))]
+			counters = numa_tables.counters_line(self.report, name)
+			self.parts += [paragraph(counters, "small")] if counters else []
 			by_node = numa_tables.per_node_table(self.report) if name == "local" else None
 			if by_node:
 				self.parts += [paragraph("The same by node, operations per second of its threads.", "small"),
@@ -181,9 +183,12 @@ class Page:
 
 def write(report, path):
 	page = Page(report)
-	for part in (page.head, page.locality, page.scaling, page.rates, page.memory, page.heat_maps, page.bandwidths,
-			page.model, page.tables):
-		part()
+	plots = [page.head, page.locality, page.scaling, page.rates, page.memory, page.heat_maps, page.bandwidths,
+		page.model, page.tables]
+	if report.get("emulated"):	# its times mean nothing
+		plots = [page.head, page.locality, page.memory, page.heat_maps, page.tables]
+	for plot in plots:
+		plot()
 	with open(path, "w", encoding="utf-8") as file:
 		file.write("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>bench/numa</title><style>%s"
 			"</style></head><body>\n%s\n</body></html>\n" % (STYLE, "\n".join(page.parts)))

@@ -34,6 +34,18 @@ def remote_frees(run):
 	return run["quarry_remote_frees"] * 1000 / run["ops"]
 
 
+def counters_line(report, scenario):
+	"""What Quarry's statistics by node say of the last row, or None: frees across nodes, moves followed, spills."""
+	rows = rows_of(report, scenario)
+	cell = rows[-1]["cells"].get("quarry") if rows else None
+	if not cell or len(rows[-1]["nodes"]) < 2 or not cell["runs"] or "quarry_node_frees" not in cell["runs"][0]:
+		return None
+	values = [median(cell, lambda run, key=key: run[key]) or 0
+		for key in ("quarry_node_frees", "quarry_migrations", "quarry_spills")]
+	return "Quarry, %s: %d blocks went home to another node, %d moves of threads were followed, %d spills." % (
+		(rows[-1]["label"],) + tuple(values))
+
+
 def rate_text(value):
 	if value is None:
 		return ""
@@ -169,6 +181,9 @@ def show(report):
 			continue
 		print("\n%s (one op is %s)\n" % (title, unit))
 		print(table_of(report, name))
+		counters = counters_line(report, name)
+		if counters:
+			print("\n" + counters)
 		by_node = per_node_table(report) if name == "local" else None
 		if by_node:
 			print("\nThe same by node, operations per second of its threads\n\n" + by_node)

@@ -23,8 +23,15 @@ static size_t nslots, nused;
 static double matrix[PLACEMENT_NODES][PLACEMENT_NODES];	/* pages, [home][where] */
 static double unknown_pages;
 
-static struct quarry_stats before;
+/* Quarry's counters: of the process, and those of its nodes added up. NULL where another allocator answers. */
+struct counters {
+	struct quarry_stats all;
+	struct quarry_node_stats nodes;
+};
+
+static struct counters before;
 static int (*stats_get)(struct quarry_stats *stats, size_t size);
+static int (*node_stats_get)(unsigned index, struct quarry_node_stats *stats, size_t size);
 
 static int index_of(int node)
 {
@@ -169,11 +176,20 @@ void placement_set_note(const struct placement_set *set)
 
 /* --- report --- */
 
-static void read_stats(struct quarry_stats *stats)
+static void read_counters(struct counters *counters)
 {
-	memset(stats, 0, sizeof *stats);
-	if (stats_get)
-		stats_get(stats, sizeof *stats);
+	struct quarry_node_stats node;
+
+	memset(counters, 0, sizeof *counters);
+	if (!stats_get || stats_get(&counters->all, sizeof counters->all))
+		return;
+	for (unsigned i = 0; node_stats_get && i < counters->all.nodes; i++) {
+		if (node_stats_get(i, &node, sizeof node))
+			break;
+		counters->nodes.remote_received += node.remote_received;
+		counters->nodes.migrations += node.migrations;
+		counters->nodes.spills += node.spills;
+	}
 }
 
 void placement_begin(void)
@@ -181,21 +197,26 @@ void placement_begin(void)
 	void *found = dlsym(RTLD_DEFAULT, "quarry_stats_get");
 
 	memcpy(&stats_get, &found, sizeof found);
-	read_stats(&before);
+	found = dlsym(RTLD_DEFAULT, "quarry_node_stats_get");
+	memcpy(&node_stats_get, &found, sizeof found);
+	read_counters(&before);
 }
 
-static void report_stats(void)
+static void report_counters(void)
 {
-	struct quarry_stats after;
+	struct counters after;
 
 	if (!stats_get)
 		return;
-	read_stats(&after);
-	bench_metric("quarry_remote_frees", (double)(after.remote_frees - before.remote_frees));
-	bench_metric("quarry_refills", (double)(after.refills - before.refills));
-	bench_metric("quarry_flushes", (double)(after.flushes - before.flushes));
-	bench_metric("quarry_arenas", (double)after.arenas);
-	bench_metric("quarry_nodes", (double)after.nodes);
+	read_counters(&after);
+	bench_metric("quarry_remote_frees", (double)(after.all.remote_frees - before.all.remote_frees));
+	bench_metric("quarry_refills", (double)(after.all.refills - before.all.refills));
+	bench_metric("quarry_flushes", (double)(after.all.flushes - before.all.flushes));
+	bench_metric("quarry_arenas", (double)after.all.arenas);
+	bench_metric("quarry_nodes", (double)after.all.nodes);
+	bench_metric("quarry_node_frees", (double)(after.nodes.remote_received - before.nodes.remote_received));
+	bench_metric("quarry_migrations", (double)(after.nodes.migrations - before.nodes.migrations));
+	bench_metric("quarry_spills", (double)(after.nodes.spills - before.nodes.spills));
 }
 
 static double report_threads(int nthreads)
@@ -228,7 +249,7 @@ double placement_report(int nthreads)
 	static double ids[PLACEMENT_NODES], flat[PLACEMENT_NODES * PLACEMENT_NODES];
 	double ops = report_threads(nthreads);
 
-	report_stats();
+	report_counters();
 	bench_metric("pages_unknown", unknown_pages);
 	for (int i = 0; i < nnodes; i++) {
 		ids[i] = node_ids[i];
