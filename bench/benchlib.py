@@ -246,7 +246,8 @@ def run_load(program, words, allocator, timeout):
 def measure_program(tool, command, allocator, timeout, **where):
 	"""One run of any program, by bench/measure: its figures as a dictionary, and its stdout; or Failure."""
 	with tempfile.NamedTemporaryFile("r", prefix="quarry-bench-") as file:
-		settings = dict(allocator.env, **({"LD_PRELOAD": allocator.path} if allocator.path else {}))
+		# A program may be linked with an allocator, as Debian's redis with jemalloc: libc's then has to go first too.
+		settings = dict(allocator.env, LD_PRELOAD=allocator.path or "libc.so.6")
 		settings.update(where.pop("env", {}))
 		words = [tool, file.name] + ["%s=%s" % setting for setting in settings.items()] + ["--"] + command
 		done = run_program(words, Allocator("glibc"), timeout, **where)

@@ -41,6 +41,7 @@ DEMO_PARTS = \
 
 BENCH_FILES = \
 	bench/NUMA-MODEL.md \
+	bench/RESULTS.md \
 	bench/benchlib.py \
 	bench/build-field \
 	bench/chart \
@@ -58,12 +59,17 @@ BENCH_FILES = \
 	bench/numa_server.py \
 	bench/numa_svg.py \
 	bench/numa_tables.py \
+	bench/programs \
+	bench/publish \
 	bench/report.py \
 	bench/results.svg \
 	bench/rows.py \
 	bench/run \
 	bench/work/headers.cc \
-	bench/work/objects.py
+	bench/work/history.py \
+	bench/work/memcached_load.py \
+	bench/work/objects.py \
+	bench/work/sales.sql
 
 # === programs ========================================================================================================
 

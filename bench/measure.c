@@ -2,8 +2,7 @@
 /*
  * Runs one program and writes what it took, its children included, as a line of JSON to a file: seconds, CPU seconds,
  * peak resident KiB, page faults, how it ended. This program stays small, since the kernel counts what a process held
- * before exec to its peak: the runner in Python could not measure a peak below its own size. SIGTERM is passed on, so
- * that a server can be ended and still be measured.
+ * before exec to its peak: the runner in Python could not measure a peak below its own size.
  *
  * usage: measure FILE [VARIABLE=VALUE]... -- PROGRAM [ARGUMENT]...
  */
@@ -18,13 +17,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-static volatile pid_t child;	/* written by main before the handler is set, read by the handler */
-
-static void pass_on(int signo)
-{
-	kill(child, signo);
-}
 
 static double now(void)
 {
@@ -63,10 +55,10 @@ static void report(FILE *out, double wall, const struct rusage *used, int status
 
 int main(int argc, char **argv)
 {
-	struct sigaction action = {.sa_handler = pass_on};
 	char **command = argv + 2;
 	struct rusage used;
 	double from;
+	pid_t child;
 	FILE *out;
 	int status;
 
@@ -85,7 +77,6 @@ int main(int argc, char **argv)
 	child = fork();
 	if (child == 0)
 		become(argv + 2, command + 1);
-	sigaction(SIGTERM, &action, NULL);
 	while (child < 0 || wait4(child, &status, 0, &used) < 0)
 		if (child < 0 || errno != EINTR) {
 			perror("measure");

@@ -14,6 +14,9 @@ import sys
 
 import benchlib
 
+# What no row of Quarry's is to exceed, as a ratio to the best peer, where the report sets no limits of its own.
+LIMITS = {"time": 1.05, "memory": 1.15}
+
 # Figures of single loads that are read for themselves rather than as a ratio.
 OWN_FIGURES = (
 	("idle", "kib_per_thread", "KiB per idle thread"),
@@ -89,6 +92,37 @@ def show_or_run(args, run_all):
 	return 1 if failures(report) else 0
 
 
+# --- condensing ---
+
+def shortened(value):
+	return float("%.6g" % value) if isinstance(value, float) else value
+
+
+def condensed(report):
+	"""The same report with one run in each cell, the medians, and the noise there was: small enough to keep."""
+	own = [key for _, key, _ in OWN_FIGURES]
+	rows = {}
+	for name, row in report["workloads"].items():
+		keys = ["ops", "wall_s", "cpu_s", "peak_rss_kib", "table_kib", row["time"], row["memory"]] + own
+		cells = {}
+		for who, cell in row["cells"].items():
+			runs = cell["runs"]
+			noise = {kind: shortened(noise_of(row, cell, kind)) for kind in ("time", "memory") if row[kind] and runs}
+			medians = {key: shortened(statistics.median(run[key] for run in runs)) for key in keys
+				if runs and key in runs[0]}
+			cells[who] = {"runs": [medians] if runs else [], "failures": sorted(set(cell["failures"])), "noise": noise}
+		rows[name] = dict(row, cells=cells)
+	return dict(report, workloads=rows)
+
+
+def write_small(report, path):
+	"""A line for each row, so that changes can be read."""
+	rows = ",\n".join("%s: %s" % (json.dumps(name), json.dumps(row)) for name, row in report["workloads"].items())
+	rest = json.dumps({key: value for key, value in report.items() if key != "workloads"}, indent=1)
+	with open(path, "w", encoding="utf-8") as file:
+		file.write('%s,\n "workloads": {\n%s\n}}\n' % (rest[:-2], rows))
+
+
 # --- printing ---
 
 def median_of(row, cell, kind):
@@ -98,7 +132,7 @@ def median_of(row, cell, kind):
 
 
 def noise_of(row, cell, kind):
-	"""The spread of a cell's samples; of a condensed cell what it had, None where there was one run."""
+	"""The spread of a cell's samples; of a condensed cell what it was; None where there was one run."""
 	if "noise" in cell:
 		return cell["noise"].get(kind)
 	return benchlib.spread(benchlib.samples(row, cell, kind)) if len(cell["runs"]) > 1 else None
@@ -183,7 +217,8 @@ def own_figures(report):
 		texts = []
 		for who in names:
 			runs = row["cells"].get(who, {"runs": []})["runs"]
-			texts.append("%.4g" % statistics.median(run[key] for run in runs) if runs else "")
+			value = statistics.median(run[key] for run in runs) if runs else None
+			texts.append("" if value is None else "%.0f" % value if value >= 100 else "%.3g" % value)
 		lines.append([title] + texts)
 	startup = report["workloads"].get("startup")
 	if startup:
@@ -219,7 +254,15 @@ def beyond(table, what, limit):
 		if peers and values.get("quarry") and values["quarry"] > limit * min(peers):
 			found.append((values["quarry"] / min(peers), name, peers[min(peers)]))
 	texts = ["%s %.2f (%s)" % (name, ratio, peer) for ratio, name, peer in sorted(found, reverse=True)]
-	return "quarry over %.2f of the best peer in %s: %s" % (limit, what, ", ".join(texts) or "nowhere")
+	return "Quarry over %.2f of the best peer in %s: %s" % (limit, what, ", ".join(texts) or "nowhere")
+
+
+def beyond_texts(report):
+	time, memory = ratios(report)
+	limits = report.get("limits", LIMITS)
+	if "quarry" not in time.ranked or not time.peers:
+		return []
+	return [beyond(time, "time", limits["time"]), beyond(memory, "memory", limits["memory"])]
 
 
 def failures(report):
@@ -233,31 +276,50 @@ def ratios(report):
 
 def head_of(report):
 	machine, options = report["machine"], report["options"]
-	return ("%(cpu)s, %(cores)d cores, %(nodes)d node(s), %(libc)s, kernel %(kernel)s, THP %(thp)s\n"
+	return ("%(cpu)s, %(cores)d cores, %(nodes)d node(s), %(libc)s, kernel %(kernel)s, THP %(thp)s\n\n"
 		"git %(git)s, %(date)s, load average %(load)s" % machine) + ", %s round%s%s" % (options.get("rounds", "?"),
-		"" if options.get("rounds") == 1 else "s", " of less work" if options.get("quick") else "") + "\n" + ", ".join(
+		"" if options.get("rounds") == 1 else "s", " of less work" if options.get("quick") else "") + "\n\n" + ", ".join(
 		"%s: %s" % (name, facts["version"]) for name, facts in report["allocators"].items())
 
 
-def text_of(report):
-	"""All that there is to say, as Markdown."""
+def counts_text(report, heading):
+	"""The tables; with the floor, each figure is followed by its ratio to the floor's."""
+	names = list(report["allocators"])
+	parts = [head_of(report)]
+	for key, title in (("instructions", "Instructions"), ("nanoseconds", "Nanoseconds")):
+		lines = []
+		for name, values in report[key].items():
+			floor = values.get("floor")
+			texts = [("%.1f" % values[who] if who in values else "") + (" (%.2f)" % (values[who] / floor)
+				if floor and who in values and who != "floor" else "") for who in names]
+			lines.append([name] + texts)
+		if lines:
+			brackets = "; in brackets: of the floor" if "floor" in names else ""
+			parts += ["%s%s per malloc and free pair, the load's loop included%s" % (heading, title, brackets),
+				benchlib.table(["load"] + names, lines)]
+	missing = [text.split(": ")[0] for text in report["failures"]]
+	return "\n\n".join(parts + (["Not counted: " + ", ".join(missing)] if missing else []))
+
+
+def text_of(report, heading=""):
+	"""All that there is to say, as Markdown; tables have a line above them that begins with heading."""
+	if report.get("kind") == "instructions":
+		return counts_text(report, heading)
 	time, memory = ratios(report)
 	best = "best peer" if report.get("base") == "peers" else "best"
 	parts = [head_of(report)]
 	for title, table in (("Time", time), ("Resident memory", memory)):
 		if table.rows:
-			parts += ["%s, ratio to the %s" % (title, best), table.lines()]
+			parts += [heading + "%s, ratio to the %s" % (title, best), table.lines()]
 	means = means_table(time, memory)
 	if means:
-		parts += ["Geometric means of the ratios to the %s of each row" % best, means, verdict(time, memory)]
-	if "quarry" in time.ranked and time.peers:
-		limits = report.get("limits", {"time": 1.05, "memory": 1.15})
-		parts += [beyond(time, "time", limits["time"]), beyond(memory, "memory", limits["memory"])]
+		parts += [heading + "Geometric means of the ratios to the %s of each row" % best, means, verdict(time, memory)]
+	parts += beyond_texts(report)
 	own = own_figures(report)
 	if own:
-		parts += ["Figures of their own (smaller is better)", own]
+		parts += [heading + "Figures of their own (smaller is better)", own]
 	failed = failures(report)
 	if failed:
-		parts += ["Failed runs (their cells are in no mean: the means of these allocators stand on fewer rows)",
+		parts += [heading + "Failed runs (in no mean: the means of these allocators stand on fewer rows)",
 			"\n".join("- %s under %s: %s" % failure for failure in failed)]
 	return "\n\n".join(part for part in parts if part)

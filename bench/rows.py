@@ -13,18 +13,19 @@ class Row:
 	"""
 	A command, in whose words {programs}, {work} and {tmp} stand for folders, or `load:NAME` for one of bench/load.
 
-	Time is wall time, unless `time` says cpu_s; with `rate`, a pattern, the time of one of the operations that it finds
-	in what the program says about `seconds` of work; own_time if these are CPU seconds already. quick: the words for a
-	short look, where the work can be less.
+	Time is wall time, unless `time` says cpu_s; with `rate`, a pattern, the time of one operation: the program says how
+	many, in units of `unit`, it did in `seconds`; own_time if these are CPU seconds already. quick: the words for a short
+	look, where the work can be less.
 	"""
 
-	def __init__(self, name, words, quick=None, time="cost_s", rate=None, seconds=1, env=None, stdin=None,
+	def __init__(self, name, words, quick=None, time="cost_s", rate=None, unit=1, seconds=1, env=None, stdin=None,
 			own_time=False):
 		self.name = name
 		self.words = words.split()
 		self.quick = (quick or words).split()
 		self.time = time
 		self.rate = rate
+		self.unit = unit
 		self.seconds = seconds
 		self.env = env or {}
 		self.stdin = stdin
@@ -72,7 +73,7 @@ def run_once(place, row, command, allocator, timeout):
 		found = re.search(row.rate, said)
 		if not found or float(found.group(1)) <= 0:
 			raise benchlib.Failure("it names no rate: " + said.strip()[-80:])
-		result.update(ops=float(found.group(1)) * row.seconds, cost_s=row.seconds)
+		result.update(ops=float(found.group(1)) * row.unit, cost_s=row.seconds)
 	return result
 
 

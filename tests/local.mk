@@ -97,6 +97,7 @@ INSPECT_TESTS = \
 # Real programs under preload, and models: make check-long only.
 LONG_TESTS = \
 	tests/model/run.sh \
+	tests/programs/bench_field.sh \
 	tests/programs/git.sh \
 	tests/programs/gxx.sh \
 	tests/programs/kv_server.sh \

@@ -12,26 +12,7 @@ need python3 python3
 export HOME=$work GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=test GIT_AUTHOR_EMAIL=test@localhost
 export GIT_COMMITTER_NAME=test GIT_COMMITTER_EMAIL=test@localhost
 
-# 600 commits over 150 files whose lines shift a little each time.
-cat >"$work/history.py" <<'PY'
-import random
-import sys
-
-rng = random.Random(1)
-files = {"dir%d/file%d" % (i % 12, i): [rng.random() for _ in range(rng.randrange(20, 900))] for i in range(150)}
-out = sys.stdout.buffer
-for commit in range(1, 601):
-    out.write(b"commit refs/heads/main\nmark :%d\n" % commit)
-    out.write(b"committer test <test@localhost> %d +0000\ndata 8\nchange\n\n" % (1700000000 + commit))
-    for name in rng.sample(sorted(files), 150 if commit == 1 else 5):
-        lines = files[name]
-        for _ in range(8):
-            lines.insert(rng.randrange(len(lines)), rng.random())
-            del lines[rng.randrange(len(lines))]
-        data = "\n".join(map(repr, lines)).encode()
-        out.write(b"M 100644 inline %s\ndata %d\n%s\n" % (name.encode(), len(data), data))
-PY
-python3 "$work/history.py" >"$work/stream"
+python3 "$QUARRY_SOURCE_DIR/bench/work/history.py" >"$work/stream"
 
 digest() {
 	git -C "$1" log --format='%H %T %s' --stat main | sha256sum
