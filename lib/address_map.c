@@ -56,13 +56,13 @@ static bool fix_window(unsigned bits)
 		sizeclass_limit = SMALL_REQUEST_THRESHOLD;
 	address_map.first_unit = start >> QUARRY_POOL_BITS;
 	address_map.words = words;
-	atomic_store_explicit(&address_map.nunits, nunits, memory_order_release);
+	__atomic_store_n(&address_map.nunits, nunits, __ATOMIC_RELEASE);
 	return true;
 }
 
 static bool window_is_fixed(void)
 {
-	if (likely(atomic_load_explicit(&address_map.nunits, memory_order_acquire) != 0))
+	if (likely(__atomic_load_n(&address_map.nunits, __ATOMIC_ACQUIRE) != 0))
 		return true;
 	int saved_errno = errno;
 	unsigned bits = window_bits();

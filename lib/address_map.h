@@ -36,11 +36,13 @@
 
 _Static_assert(POOL_MAX_UNITS <= 16, "a phase has four bits");
 
-/* All constant once nunits, stored last (release), is not 0. free() reads it relaxed: who was handed a block sees
- * all. */
+/*
+ * All constant once nunits, stored last (release), is not 0. Who was handed a block sees all of it, so free() reads
+ * nunits plainly, in the comparison itself; who was not finds 0 or all, since an aligned word is stored whole.
+ */
 struct address_map {
 	uintptr_t first_unit; /* of the window; address >> POOL_BITS */
-	_Atomic size_t nunits; /* of the window; 0 before the first mapping, so that every pointer is foreign */
+	size_t nunits;        /* of the window; 0 before the first mapping, so that every pointer is foreign */
 	_Atomic uint32_t *words;
 };
 extern struct address_map address_map;
@@ -57,7 +59,7 @@ static inline bool word_is_pool(uint32_t word)
 
 static inline unsigned word_szidx(uint32_t word)
 {
-	return word & 0xff;
+	return (uint8_t)word;
 }
 
 static inline unsigned word_phase(uint32_t word)
@@ -74,7 +76,8 @@ static inline uint32_t word_owner(uint32_t word)
 static force_inline uint32_t address_map_word(const void *ptr)
 {
 	uintptr_t unit = ((uintptr_t)ptr >> QUARRY_POOL_BITS) - address_map.first_unit;
-	if (unlikely(unit >= atomic_load_explicit(&address_map.nunits, memory_order_relaxed)))
+	size_t nunits = QUARRY_TSAN ? __atomic_load_n(&address_map.nunits, __ATOMIC_RELAXED) : address_map.nunits;
+	if (unlikely(unit >= nunits))
 		return 0;
 	return atomic_load_explicit(&address_map.words[unit], memory_order_relaxed);
 }

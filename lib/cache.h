@@ -18,7 +18,7 @@
 
 #include "heap.h"
 
-/* Tell visitors which list this thread works on, then say whose lists it may use. */
+/* Tell visitors by the low byte which list this thread works on, then say whose lists it may use. */
 static force_inline struct heap *cache_announce(uint32_t list)
 {
 	compiler_barrier(); /* the operation before is done: its stores do not sink below this announcement */
@@ -46,7 +46,9 @@ static force_inline bool cache_push(struct cache *cache, unsigned szidx, struct 
 	block->next = cache->head[szidx];
 	compiler_barrier();
 	cache->head[szidx] = block;
-	return unlikely(--cache->room[szidx] < 0);
+	int32_t room = cache->room[szidx] - 1;
+	cache->room[szidx] = room;
+	return unlikely(room < 0);
 }
 
 /** The list is full: return the newer half of it. Under the heap's lock, settled. */

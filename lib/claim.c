@@ -125,7 +125,7 @@ static void divert(struct heap *heap)
 
 static void note_head(struct heap *heap)
 {
-	heap->seen_list = atomic_load_explicit(&heap->slot->last, relaxed);
+	heap->seen_list = (uint8_t)atomic_load_explicit(&heap->slot->last, relaxed);
 	heap->seen_head = heap->seen_list < CACHE_LISTS ? load_block(head_of(heap, heap->seen_list)) : NULL;
 	heap->seen_next = NULL;
 }

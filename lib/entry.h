@@ -61,7 +61,7 @@ static force_inline void entry_free(void *ptr)
 {
 	uint32_t word = address_map_word(ptr);
 	unsigned szidx = word_szidx(word);
-	struct heap *heap = cache_announce(szidx);
+	struct heap *heap = cache_announce(word); /* its low byte names the list */
 	if (unlikely(word - heap->word_base >= WORD_OWNER) || unlikely((uintptr_t)ptr % ALIGNMENT != 0) || QUARRY_DEBUG)
 		entry_free_slow(ptr, word);
 	else if (unlikely(heap->cache.head[szidx] == ptr))

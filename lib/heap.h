@@ -45,6 +45,7 @@ struct outbox {
 
 /* Lists that a slot may announce: the cache's classes, then the outbox's buckets. */
 #define CACHE_LISTS (NB_SIZE_CLASSES + OUTBOX_BUCKETS)
+_Static_assert(CACHE_LISTS <= UINT8_MAX, "a list is named by a byte");
 
 enum heap_kind { HEAP_ATTACHED, HEAP_PARKED, HEAP_SHARED };
 

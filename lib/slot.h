@@ -25,7 +25,7 @@ enum slot_state {
 
 struct slot {
 	struct heap *_Atomic current; /* the heap whose cache serves this thread; heap_empty while diverted */
-	_Atomic uint32_t last;        /* the list of the operation in hand or, else, of the last one */
+	_Atomic uint32_t last;        /* low byte: the list of the operation in hand or, else, of the last one */
 	volatile uint32_t state;
 	volatile uint8_t registering; /* inside liburcu, which may hold its locks */
 	volatile uint8_t registered;  /* with liburcu, for its readers */

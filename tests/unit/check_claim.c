@@ -177,7 +177,7 @@ static void visit_in_flight(void)
 	seen = lot.block[38];
 	if (!has_barrier())
 		return;
-	ck_assert_uint_eq(theirs->slot->last, SMALL_SZIDX);
+	ck_assert_uint_eq((uint8_t)theirs->slot->last, SMALL_SZIDX);
 	ck_assert(claim_visit(CLAIM_ALL));
 	ck_assert_ptr_eq(theirs->seen_head, seen);
 	ck_assert_ptr_eq(theirs->cache.head[SMALL_SZIDX], seen);
