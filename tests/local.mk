@@ -168,6 +168,7 @@ tests_abi_operators_SOURCES = tests/abi/operators.cc
 tests_abi_thread_exit_SOURCES = tests/abi/thread_exit.cc
 
 tests_numa_placement_SOURCES = \
+	tests/numa/calls.c \
 	tests/numa/crowds.c \
 	tests/numa/moves.c \
 	tests/numa/pages.c \

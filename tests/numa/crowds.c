@@ -27,16 +27,19 @@ static void empty_sets(void)
 		blocks_empty(sets[i]);
 }
 
-/* What is live now: on the node of the thread that asked for it, and on the node of its arena. */
-static void report(const char *local, const char *home)
+/* What is live now: on the node of the thread that asked for it, and on the node of its arena; and all that is resident,
+ * as Quarry's statistics tell. */
+static void report(const char *local, const char *home, const char *residency)
 {
-	struct tally on_node = { 0 }, on_arena = { 0 };
+	struct tally on_node = { 0 }, on_arena = { 0 }, of_pages = { 0 };
 
 	for (int i = 0; i < machine.ncpus; i++)
 		ask_blocks(sets[i], &on_node);
 	figure(local, on_node);
 	if (ask_arenas(&on_arena))
 		figure(home, on_arena);
+	if (residency && ask_residency(&of_pages))
+		figure(residency, of_pages);
 }
 
 /* Replace n blocks at random. */
@@ -70,7 +73,7 @@ int scenario_pinned(void)
 {
 	make_sets(NBLOCKS);
 	on_all_cpus(work_pinned, MAX_CPUS);
-	report("pinned", "pinned-arena");
+	report("pinned", "pinned-arena", "pinned-residency");
 	empty_sets();
 	return 0;
 }
@@ -99,7 +102,7 @@ int scenario_exchange(void)
 {
 	make_sets(NBLOCKS);
 	on_all_cpus(work_exchange, MAX_CPUS);
-	report("exchange", "exchange-arena");
+	report("exchange", "exchange-arena", NULL);
 	empty_sets();
 	return 0;
 }
@@ -126,7 +129,7 @@ int scenario_handed(void)
 {
 	make_sets(NBLOCKS);
 	on_all_cpus(work_handed, MAX_CPUS);
-	report("handed", "handed-arena");
+	report("handed", "handed-arena", NULL);
 	empty_sets();
 	return 0;
 }
@@ -229,7 +232,7 @@ int scenario_fork(void)
 	forked = map_shared(sizeof *forked);
 	make_sets(NBLOCKS / 2);
 	on_all_cpus(work_fork, MAX_CPUS);
-	report("fork", "fork-arena");
+	report("fork", "fork-arena", NULL);
 	figure("fork-child", forked->fresh);
 	figure("fork-copied", forked->copied);
 	empty_sets();

@@ -132,8 +132,10 @@ class Machine:
 			"-smp", f"{ncpus},sockets={sockets},cores={ncpus // sockets},threads=1"]
 		for number, (mib, cpus) in enumerate(self.nodes):
 			of_node = f"cpus={first}-{first + cpus - 1}," if cpus else ""
-			arguments += ["-object", f"memory-backend-ram,id=memory{number},size={mib}M",
-				"-numa", f"node,nodeid={number},{of_node}memdev=memory{number}"]
+			if mib:
+				arguments += ["-object", f"memory-backend-ram,id=memory{number},size={mib}M"]
+				of_node += f"memdev=memory{number},"
+			arguments += ["-numa", f"node,nodeid={number},{of_node}".rstrip(",")]
 			first += cpus
 		for source, row in enumerate(self.distances or []):
 			for target, distance in enumerate(row):

@@ -7,6 +7,8 @@
 #include <malloc.h>
 #include <stdlib.h>
 
+#include <quarry/quarry.h>
+
 #include "placement.h"
 
 static uint64_t seed_of(int index)
@@ -180,6 +182,7 @@ int scenario_migrate(void)
 {
 	struct tally after = { 0 }, all = { 0 };
 	struct migrant worst = { 0 };
+	uint64_t moved = (uint64_t)machine.ncpus, counted;
 
 	on_all_cpus(work_migrate, MAX_CPUS);
 	for (int i = 0; i < machine.ncpus; i++) {
@@ -190,6 +193,8 @@ int scenario_migrate(void)
 	}
 	figure("migrate", after);
 	figure("migrate-all", all);
+	if (sum_of_nodes(offsetof(struct quarry_node_stats, migrations), &counted))
+		figure("migrate-counted", (struct tally){ counted < moved ? counted : moved, moved });
 	note("migrate-noticed-calls", (double)worst.noticed_calls);
 	note("migrate-noticed-ms", worst.noticed_seconds * 1e3);
 	return 0;
@@ -234,9 +239,13 @@ static void work_spill(int index)
 
 int scenario_spill(void)
 {
+	uint64_t counted;
+
 	on_one_cpu(work_spill, machine.ncpus - 1);
 	figure("spill", spill_calls);
 	figure("spill-later", spill_later);
+	if (sum_of_nodes(offsetof(struct quarry_node_stats, spills), &counted))
+		figure("spill-counted", (struct tally){ counted > 0, 1 });
 	note("spill-local-percent", 100.0 * (double)spill_local.right / (double)spill_local.total);
 	return 0;
 }

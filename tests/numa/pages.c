@@ -140,13 +140,6 @@ void machine_read(void)
 	CHECK(sched_setaffinity(0, sizeof all, &all) == 0);
 }
 
-size_t resident(void)
-{
-	char text[128];
-
-	return strtoul(strchr(read_text("/proc/self/statm", text, sizeof text), ' '), NULL, 10) * PAGE;
-}
-
 /* --- blocks ------------------------------------------------------------------------------------------------------- */
 
 static void *map(size_t nbytes, int sharing)

@@ -15,6 +15,8 @@ static const struct {
 	{ "pinned", scenario_pinned },     { "exchange", scenario_exchange }, { "churn", scenario_churn },
 	{ "fork", scenario_fork },         { "handed", scenario_handed },     { "remote", scenario_remote },
 	{ "migrate", scenario_migrate },   { "spill", scenario_spill },       { "program", scenario_program },
+	{ "calls", scenario_calls },       { "spread", scenario_spread },     { "interleaved", scenario_interleaved },
+	{ "settled", scenario_settled },
 };
 
 int main(int argc, char **argv)

@@ -99,8 +99,11 @@ void ask_blocks(struct blocks blocks, struct tally *tally);
 /** Under Quarry: ask_pages for every live block of the process, against the node of its arena. False elsewhere. */
 bool ask_arenas(struct tally *tally);
 
-/** Resident bytes of this process. */
-size_t resident(void);
+/** Under Quarry with several nodes: all its resident pages, as it counts them by asking the kernel. */
+bool ask_residency(struct tally *tally);
+
+/** Under Quarry: a counter of struct quarry_node_stats, at an offset, over all nodes. False elsewhere. */
+bool sum_of_nodes(size_t offset, uint64_t *sum);
 
 void add(struct tally *sum, struct tally part);
 void figure(const char *name, struct tally tally);
@@ -128,5 +131,9 @@ int scenario_remote(void);
 int scenario_migrate(void);
 int scenario_spill(void);
 int scenario_program(void);
+int scenario_calls(void);
+int scenario_interleaved(void);
+int scenario_spread(void);
+int scenario_settled(void);
 
 #endif

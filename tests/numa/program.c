@@ -23,12 +23,12 @@ struct client {
 /* Builds, changes and indexes tables, then says that it is ready. */
 static const char script[] =
 	"CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT, body BLOB);\n"
-	"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000)\n"
-	"	INSERT INTO item SELECT i, printf('item %05d', i * 7919 % 4001), zeroblob(i * 31 % 1500) FROM n;\n"
+	"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000)\n"
+	"	INSERT INTO item SELECT i, printf('item %05d', i * 7919 % 6001), zeroblob(i * 31 % 1500) FROM n;\n"
 	"CREATE INDEX by_name ON item(name COLLATE NOCASE);\n"
 	"UPDATE item SET body = zeroblob(length(body) * 7 % 2000), name = upper(name) WHERE id % 3 = 0;\n"
 	"DELETE FROM item WHERE id % 5 = 0;\n"
-	"SELECT CASE count(*) WHEN 3200 THEN 'ready' ELSE 'wrong' END FROM item;\n";
+	"SELECT CASE count(*) WHEN 4800 THEN 'ready' ELSE 'wrong' END FROM item;\n";
 
 static struct client start(int index)
 {
