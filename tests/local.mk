@@ -96,6 +96,7 @@ INSPECT_TESTS = \
 
 # Real programs under preload, and models: make check-long only.
 LONG_TESTS = \
+	tests/model/relacy/run.sh \
 	tests/model/run.sh \
 	tests/programs/bench_field.sh \
 	tests/programs/git.sh \
@@ -120,6 +121,9 @@ TEST_FILES = \
 	tests/model/claim.pml \
 	tests/model/fork_lists.pml \
 	tests/model/fork_locks.pml \
+	tests/model/relacy/lock.cc \
+	tests/model/relacy/remote.cc \
+	tests/model/relacy/shim.h \
 	tests/model/remote.pml \
 	tests/model/retire.pml \
 	tests/numa/check \
