@@ -42,6 +42,7 @@ STRESS_TESTS = \
 # The malloc contract as a black box: nothing but libc linked, the library preloaded.
 ABI_TESTS = \
 	tests/abi/address_space \
+	tests/abi/bare_system \
 	tests/abi/burst \
 	tests/abi/cancel \
 	tests/abi/configuration \
@@ -49,6 +50,7 @@ ABI_TESTS = \
 	tests/abi/fork_storm \
 	tests/abi/idle_threads \
 	tests/abi/introspection \
+	tests/abi/mapping_limit \
 	tests/abi/mappings \
 	tests/abi/plugins \
 	tests/abi/producer \
@@ -61,6 +63,11 @@ ABI_CXX_TESTS = \
 	tests/abi/lifecycle \
 	tests/abi/operators \
 	tests/abi/thread_exit
+
+# Fuzzers with a driver that replays tests/fuzz/corpus; make fuzz links libFuzzer instead.
+FUZZ_TESTS = \
+	tests/fuzz/conf \
+	tests/fuzz/operations
 
 # System calls that fail, one after the other.
 FAULT_TESTS = \
@@ -117,6 +124,9 @@ NUMA_PARTS = \
 # What tests include or start beside their own source.
 TEST_FILES = \
 	tests/abi/blackbox.h \
+	tests/coverage \
+	tests/fuzz/corpus \
+	tests/fuzz/run \
 	tests/misuse/misuse.h \
 	tests/model/claim.pml \
 	tests/model/fork_lists.pml \
@@ -150,9 +160,11 @@ TEST_FILES = \
 # A suite links the rooms that it uses, without the constructor: it begins and replaces what it likes. A program that uses
 # none (tests/abi) links none.
 LDADD = lib/libquarry_core.la $(CHECK_LIBS)
-# A stress test links all rooms, the constructor among them.
-$(STRESS_TESTS): LDADD = -Wl,--whole-archive,lib/.libs/libquarry_core.a,--no-whole-archive
+# A stress test or a fuzzer links all rooms, the constructor among them.
+$(STRESS_TESTS) $(FUZZ_TESTS): LDADD = -Wl,--whole-archive,lib/.libs/libquarry_core.a,--no-whole-archive
 
+check_PROGRAMS += $(FUZZ_TESTS)
+TESTS += $(FUZZ_TESTS)
 if SANITIZED
 check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS) $(INSPECT_TESTS)
 TESTS += $(UNIT_TESTS) $(STRESS_TESTS) $(INSPECT_TESTS)
@@ -179,6 +191,9 @@ tests_numa_placement_SOURCES = \
 	tests/numa/placement.c \
 	tests/numa/program.c \
 	tests/numa/placement.h
+
+tests_fuzz_conf_SOURCES = tests/fuzz/conf.c tests/fuzz/replay.c
+tests_fuzz_operations_SOURCES = tests/fuzz/operations.c tests/fuzz/replay.c
 
 tests_fault_calls_SOURCES = tests/fault/calls.c tests/fault/workload.c tests/fault/inject.c \
 	tests/fault/workload.h tests/fault/inject.h
@@ -222,7 +237,7 @@ check-unit:
 .PHONY: check-long
 check-long: $(DEMO_PARTS) $(NUMA_LOADS)
 	QUARRY_TEST_FULL=1 QUARRY_TEST_SECONDS="$${QUARRY_TEST_SECONDS-20}" QUARRY_TEST_LIMIT="$${QUARRY_TEST_LIMIT-600}" \
-	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(LONG_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(STRESS_TESTS)'
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(LONG_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(STRESS_TESTS) $(FUZZ_TESTS)'
 
 # Where memory lies in machines with several nodes, emulated: some minutes. NUMA_ARGS go to the script (--help), and
 # check-numa-peers does the same on other allocators as well.
@@ -233,10 +248,24 @@ check-numa: all $(NUMA_PARTS)
 check-numa-peers:
 	$(MAKE) $(AM_MAKEFLAGS) check-numa NUMA_ARGS='--peers $(NUMA_ARGS)'
 
+# Search for new inputs: FUZZ_SECONDS (60) for each fuzzer, in fuzz/ below the build directory.
+.PHONY: fuzz
+fuzz:
+	AM_CPPFLAGS='$(AM_CPPFLAGS)' $(srcdir)/tests/fuzz/run $(core_rooms)
+
+# Lines and branches of lib/ that the tests reach, in a build of its own. Nothing is held to time or size there.
+COVERED_TESTS = $(UNIT_TESTS) $(FAULT_TESTS) $(STRESS_TESTS) $(FUZZ_TESTS) tests/abi/contract tests/abi/introspection \
+	tests/abi/operators tests/abi/fork_storm tests/abi/refused_calls
+.PHONY: coverage check-covered
+coverage: check-variant-coverage
+check-covered:
+	$(MAKE) $(AM_MAKEFLAGS) -k check TESTS='$(COVERED_TESTS)'
+
 # The tests in builds of other kinds, each in a directory of its own below variants/: tests/variant knows them.
 .PHONY: check-sanitizers check-variants
 check-sanitizers: check-variant-tsan check-variant-asan
-check-variants: check-variant-clang check-variant-classic check-variant-debug check-variant-aarch64
+check-variants: check-variant-clang check-variant-classic check-variant-debug check-variant-valgrind \
+	check-variant-aarch64
 
 .PHONY: variant-source
 variant-source:

@@ -13,7 +13,7 @@
 #include "workload.h"
 
 #define PARALLEL 4
-#define LIMIT_SECONDS 30
+#define LIMIT_SECONDS 120
 
 /* In memory that trials and this process share. */
 static struct tally {
@@ -187,7 +187,7 @@ int main(int argc, char **argv)
 	CHECK(tallies != MAP_FAILED);
 	if (argc == 4)
 		return repeat(argv);
-	alarm(all ? 550 : 250);
+	alarm(all ? 580 : 280);
 	start(NULL, 0);
 	finish();
 	CHECKF(nfailed[NCALLS] == 0, "  the workload fails without faults");

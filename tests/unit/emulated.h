@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Emulated: does this suite run under qemu-user? It has no mbind, its mremap is not atomic to other threads, and it adds
- * words of its own when a signal ends the program.
+ * Emulated: does this suite run under qemu-user or valgrind? Both do mremap by themselves. qemu-user has no mbind, its
+ * mremap is not atomic to other threads, and it adds words of its own when a signal ends the program.
  */
 #ifndef QUARRY_UNIT_EMULATED_H
 #define QUARRY_UNIT_EMULATED_H
@@ -13,7 +13,7 @@
 static inline bool is_emulated(void)
 {
 	const char *launcher = getenv("QUARRY_TEST_LAUNCHER");
-	return launcher != NULL && strstr(launcher, "qemu") != NULL;
+	return launcher != NULL && (strstr(launcher, "qemu") != NULL || strstr(launcher, "valgrind") != NULL);
 }
 
 #endif
