@@ -49,13 +49,15 @@ def read(path):
 		return json.load(file)
 
 
-def fill(report, out, rows):
-	"""Runs the rows, (name, function that returns the workload), and writes the samples after each."""
+def fill(report, out, rows, change=None):
+	"""Runs the rows, (name, function that returns the workload), and writes the samples, changed by `change`."""
 	out = out or datetime.datetime.now().strftime("bench-%Y%m%d-%H%M%S.json")
 	try:
 		for name, run_row in rows:
 			print("%s ..." % name, file=sys.stderr, end="", flush=True)
 			report["workloads"][name] = run_row()
+			if change:
+				change(report)
 			print(" " + ", ".join(line_of(report, name)), file=sys.stderr)
 			report["machine"]["load_at_end"] = benchlib.first_line("/proc/loadavg")
 			write(report, out)
@@ -82,12 +84,14 @@ def add_run_options(parser, rounds):
 	parser.set_defaults(preset_rounds=rounds)
 
 
-def show_or_run(args, run_all):
-	"""The end of each runner's main: 1 if a run failed."""
+def show_or_run(args, run_all, change=None):
+	"""The end of each runner's main: 1 if a run failed. What is only shown is changed by `change` first."""
 	if args.out and not os.path.isdir(os.path.dirname(os.path.abspath(args.out))):
 		raise SystemExit("%s: no such directory" % os.path.dirname(args.out))
 	args.rounds = args.rounds or (1 if args.quick else args.preset_rounds)
 	report = read(args.show) if args.show else run_all(args)
+	if args.show and change:
+		change(report)
 	print(text_of(report))
 	return 1 if failures(report) else 0
 
@@ -276,10 +280,12 @@ def ratios(report):
 
 def head_of(report):
 	machine, options = report["machine"], report["options"]
-	return ("%(cpu)s, %(cores)d cores, %(nodes)d node(s), %(libc)s, kernel %(kernel)s, THP %(thp)s\n\n"
-		"git %(git)s, %(date)s, load average %(load)s" % machine) + ", %s round%s%s" % (options.get("rounds", "?"),
-		"" if options.get("rounds") == 1 else "s", " of less work" if options.get("quick") else "") + "\n\n" + ", ".join(
-		"%s: %s" % (name, facts["version"]) for name, facts in report["allocators"].items())
+	rounds = options.get("rounds", 0)
+	made = "%d round%s%s" % (rounds, "" if rounds == 1 else "s", " of less work" if options.get("quick") else "")
+	return "\n\n".join([
+		"%(cpu)s, %(cores)d cores, %(nodes)d node(s), %(libc)s, kernel %(kernel)s, THP %(thp)s" % machine,
+		"git %(git)s, %(date)s, load average %(load)s, " % machine + made,
+		", ".join("%s: %s" % (name, facts["version"]) for name, facts in report["allocators"].items())])
 
 
 def counts_text(report, heading):

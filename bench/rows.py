@@ -14,7 +14,7 @@ class Row:
 	A command, in whose words {programs}, {work} and {tmp} stand for folders, or `load:NAME` for one of bench/load.
 
 	Time is wall time, unless `time` says cpu_s; with `rate`, a pattern, the time of one operation: the program says how
-	many, in units of `unit`, it did in `seconds`; own_time if these are CPU seconds already. quick: the words for a short
+	many, in units of `unit`, it did in `seconds`; own_time if that is CPU time already. quick: the words for a short
 	look, where the work can be less.
 	"""
 
@@ -62,18 +62,18 @@ class Place:
 def run_once(place, row, command, allocator, timeout):
 	if row.is_load():
 		result = benchlib.run_load(command[0], command[1:], allocator, timeout)
-		result["cost_s"] = result["wall_s"]
-		return result
+		return dict(result, cost_s=result["wall_s"], cpu_cost_s=result["cpu_s"])
 	env = {key: place.fill(value) for key, value in row.env.items()}
 	with open(place.fill(row.stdin) if row.stdin else os.devnull, encoding="utf-8") as stdin:
 		result, said = benchlib.measure_program(place.tool, command, allocator, timeout, stdin=stdin, env=env,
 			cwd=place.folders["tmp"])
-	result["cost_s"] = result["wall_s"]
+	result.update(cost_s=result["wall_s"], cpu_cost_s=result["cpu_s"])
 	if row.rate:
 		found = re.search(row.rate, said)
 		if not found or float(found.group(1)) <= 0:
 			raise benchlib.Failure("it names no rate: " + said.strip()[-80:])
-		result.update(ops=float(found.group(1)) * row.unit, cost_s=row.seconds)
+		result.update(ops=float(found.group(1)) * row.unit, cost_s=row.seconds,
+			cpu_cost_s=result["cpu_s"] / result["wall_s"] * row.seconds)
 	return result
 
 
@@ -108,5 +108,5 @@ def by_cpu(report):
 	"""The same samples with CPU time in place of wall time: for a machine that others use as well."""
 	for row in report["workloads"].values():
 		if row["time"] == "cost_s" and not row.get("own_time"):
-			row["time"] = "cpu_s"
+			row["time"] = "cpu_cost_s"
 	return report
