@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Threads that are moved: each does what numa_local does, is bound to its CPU of `to` half way, and goes on. What it
- * allocates from then on should come from its new node. `settled_share` is that of blocks made after the first tenth
- * of the second half, in which the allocator may notice; `local_share` is that of all blocks made after the move, and
- * what was there before counts in neither. One op is one replacement.
+ * allocates from then on should come from its new node. `settled_share` is that of blocks made after the allocator
+ * had the first tenth of the second half to notice, and as many replacements as the set has blocks; `local_share` is
+ * that of all blocks made after the move. What was there before counts in neither. One op is one replacement.
  */
 #include "../placement.h"
 
@@ -36,27 +36,29 @@ static void setup(int id)
 		placement_begin();
 }
 
-static void churn_until(int id, double from, double end)
+/* To a time, but so many replacements at least: in an emulated machine a thread may hardly run until then. */
+static void churn_until(int id, double from, double end, long least)
 {
 	struct placement_thread *thread = &placement_threads[id];
 
 	do {
 		placement_set_churn(&sets[id], thread, AT_ONCE);
 		thread->ops += AT_ONCE;
+		least -= AT_ONCE;
 		thread->seconds = bench_now() - from;
-	} while (thread->seconds < end);
+	} while (thread->seconds < end || least > 0);
 }
 
 static void work(int id)
 {
 	double from = bench_now();
 
-	churn_until(id, from, seconds / 2);
+	churn_until(id, from, seconds / 2, 0);
 	mark(&sets[id], FORMER);
 	bench_pin_to(to_cpus[id % nto]);
-	churn_until(id, from, seconds * 0.55);
+	churn_until(id, from, seconds * 0.55, live);
 	mark(&sets[id], RECENT);
-	churn_until(id, from, seconds);
+	churn_until(id, from, seconds, live);
 	placement_threads[id].node = node_of_thread();
 }
 

@@ -16,6 +16,7 @@ done
 
 scratch=$(mktemp -d)
 log=$scratch/log
+cpus=$(grep -m1 ^Cpus_allowed_list: /proc/self/status | grep -o '[0-9]*' | paste -s -d,) # the ends of its ranges
 pid=
 port=
 failures=0
@@ -40,7 +41,7 @@ start() {
 	local tries
 	port=
 	: >"$log"
-	"$directory/kv_server_quarry" --port 0 --threads 4 --lifetime 60 --stats >"$log" 2>&1 &
+	"$directory/kv_server_quarry" --port 0 --threads 4 --cpus "$cpus" --lifetime 60 --stats >"$log" 2>&1 &
 	pid=$!
 	for ((tries = 0; tries < 200; tries++)); do
 		port=$(sed -n 's/.*listening on 127\.0\.0\.1:\([0-9]*\),.*/\1/p' "$log")
@@ -107,6 +108,8 @@ check_commands() {
 	expect '*2\n$4\nsave\n$0\n\n*0' 'CONFIG GET save\r\nCOMMAND DOCS\r\n'
 	expect '$0\n\n+OK\n$0\n\n:1' \
 		'*2\r\n$4\r\nECHO\r\n$0\r\n\r\n*3\r\n$3\r\nSET\r\n$1\r\ne\r\n$0\r\n\r\nGET e\r\nDEL e\r\n'
+	[[ $(talk 'OBJECT NODE x\r\nOBJECT NODE gone\r\nQUIT\r\n' | tr -d '\r' | grep -v '^[$+]') =~ \
+		^[0-9]+' '-?[0-9]+$'\n'[0-9]+' -1'$ ]] || complain "OBJECT NODE does not say two nodes"
 	# A request in two pieces, cut inside an argument, and inside a header.
 	expect '$10\n0123456789' '*2\r\n$4\r\nECHO\r\n$10\r\n01234' '56789\r\n'
 	expect '$10\n0123456789' '*2\r\n$4\r\nECHO\r\n$1' '0\r\n0123456789\r\n'
