@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Blocks that come home (lib/remote.c with the lock of lib/lock.h, invariants of lib/heap.h): two threads push a chain
- * and two blocks to a heap whose owner works under its lock, drains, moves a pool to another heap and parks.
+ * and two blocks to a heap whose owner works under its lock, takes one of them, moves a pool to another heap, drains and parks.
  *
  * Checked: links, and what a freeing thread wrote to a block last, are seen by whoever puts it; each block is put once,
  * under the lock of the heap that owns its pool; nothing is left in the inbox of a parked heap at the end, but what was
@@ -14,12 +14,17 @@
 #include "lock.c"
 
 #define QUARRY_HEAP_H
-#define INBOX_NBYTES 1 /* blocks: a block has one byte here */
+#define QUARRY_NODE_H
+#define INBOX_NBYTES 1 /* blocks: a block has one byte here, and the bound is this alone */
+#define INBOX_PART 1
+#define DRAIN_BLOCKS 256
 #define BLOCKS 4
 #define HEAPS 2
 
+typedef plain<struct block *> block_link;
+
 struct block {
-	plain<struct block *> next;
+	block_link next;
 	plain<int> last_write;
 	unsigned pool;
 	int put;
@@ -37,8 +42,32 @@ struct heap {
 	shared<uint64_t> inbox_nbytes;
 	struct {
 		shared<uint64_t> remote_frees;
+		shared<int64_t> out_nbytes;
 	} counters;
+	unsigned node;
 };
+
+/* One node: nothing is counted between nodes. */
+static struct {
+	struct heap *heap;
+} slot;
+static struct {
+	int remote_sent, remote_received;
+} node_counters[1];
+
+static unsigned node_count()
+{
+	return 1;
+}
+
+static unsigned node_current()
+{
+	return 0;
+}
+
+static void node_count_event(int *, uint64_t)
+{
+}
 
 static struct heap *heaps;
 static struct block *blocks;
@@ -127,8 +156,10 @@ struct remote_model : rl::test_suite<remote_model, THREADS> {
 
 	void work_and_park()
 	{
+		block_link chain;
 		heap_lock(&heap[0]);
-		remote_drain(&heap[0], 1);
+		if (remote_take(&heap[0], 0, 1, &chain) > 0)
+			heap_put_block(&heap[0], chain, 0);
 		heap_give_rings(&heap[0]);
 		remote_unlock(&heap[0]);
 		heap_lock(&heap[0]);

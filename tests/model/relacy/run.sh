@@ -42,7 +42,8 @@ remote|remote.c|s/heap->pending = block->next;/;/
 prepare() {
 	local file
 	for file in lock.h lock.c remote.h remote.c; do
-		sed -E 's/_Atomic (u?int[0-9]+_t)/shared<\1>/g; s/^#define SPINS .*/#define SPINS 1/; s/static thread_local_ie volatile/static thread_local/' \
+		sed -E -e 's/_Atomic (u?int[0-9]+_t)/shared<\1>/g; s/struct block \*\*(link|chain)/block_link *\1/g' \
+			-e 's/^#define SPINS .*/#define SPINS 1/; s/static thread_local_ie volatile/static thread_local/' \
 			"$lib/$file" >"$1/$file"
 	done
 	cp shim.h ./*.cc "$1"
