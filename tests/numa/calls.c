@@ -15,6 +15,7 @@
 static struct {
 	void *(*malloc_on_node)(size_t nbytes, int os_node);
 	void *(*malloc_interleaved)(size_t nbytes, const unsigned long *nodemask, unsigned long maxnode);
+	void *(*malloc_kind)(size_t nbytes, enum quarry_kind kind);
 	int (*node_of)(const void *ptr);
 	int (*thread_node_set)(int os_node);
 	int (*node_stats_get)(unsigned index, struct quarry_node_stats *stats, size_t size);
@@ -28,12 +29,13 @@ static bool find_calls(void)
 {
 	FIND(malloc_on_node);
 	FIND(malloc_interleaved);
+	FIND(malloc_kind);
 	FIND(node_of);
 	FIND(thread_node_set);
 	FIND(node_stats_get);
 	FIND(node_residency);
-	return quarry.malloc_on_node && quarry.malloc_interleaved && quarry.node_of && quarry.thread_node_set &&
-	       quarry.node_stats_get && quarry.node_residency;
+	return quarry.malloc_on_node && quarry.malloc_interleaved && quarry.malloc_kind && quarry.node_of &&
+	       quarry.thread_node_set && quarry.node_stats_get && quarry.node_residency;
 }
 
 static uint64_t seed_of(int index)
@@ -146,6 +148,51 @@ int scenario_calls(void)
 	on_all_cpus(work_pin, MAX_CPUS);
 	report("node-set", pinned);
 	report("node-follow", followed);
+	return 0;
+}
+
+/* --- kinds of memory ---------------------------------------------------------------------------------------------- */
+
+/*
+ * Of the machine that this is for: a node without CPUs, attached to the first CPU's, with the highest bandwidth and the
+ * most memory. The kernel has its speeds as seen from that node only, so threads on another do not know them.
+ */
+#define BEST_NODE 2
+
+static struct tally kinds[3][MAX_CPUS];
+
+static void work_kinds(int index)
+{
+	struct blocks set = blocks_make(NBLOCKS);
+	uint64_t state = seed_of(index);
+	int home = run_on(index);
+	const int best[] = {
+		[QUARRY_KIND_BANDWIDTH] = index == 0 ? BEST_NODE : home,
+		[QUARRY_KIND_LATENCY] = home,
+		[QUARRY_KIND_CAPACITY] = BEST_NODE,
+	};
+
+	for (int kind = QUARRY_KIND_BANDWIDTH; kind <= QUARRY_KIND_CAPACITY; kind++) {
+		for (size_t i = 0; i < set.n; i++) {
+			size_t nbytes = random_size(&state, 0);
+			char *address = quarry.malloc_kind(nbytes, (enum quarry_kind)kind);
+
+			CHECK(address);
+			touch(address, nbytes);
+			set.block[i] = (struct block){ address, nbytes, best[kind] };
+		}
+		ask_blocks(set, &kinds[kind][index]);
+		blocks_empty(set);
+	}
+}
+
+int scenario_kinds(void)
+{
+	CHECK(find_calls());
+	on_all_cpus(work_kinds, MAX_CPUS);
+	report("bandwidth", kinds[QUARRY_KIND_BANDWIDTH]);
+	report("latency", kinds[QUARRY_KIND_LATENCY]);
+	report("capacity", kinds[QUARRY_KIND_CAPACITY]);
 	return 0;
 }
 

@@ -118,11 +118,23 @@ class Archive:
 
 
 class Machine:
-	"""Nodes with their memory (MiB) and CPUs, one socket per node that has CPUs; distances[i][j] between nodes."""
+	"""Nodes with their memory (MiB) and CPUs, one socket per node that has CPUs; distances[i][j] between nodes.
 
-	def __init__(self, nodes, distances=None):
+	speeds[i][j] are latency (ns) and bandwidth (GiB/s) of node j's memory for the CPUs of node i, for the firmware's
+	table of such figures (HMAT). A node without CPUs then belongs to those of the first.
+	"""
+
+	def __init__(self, nodes, distances=None, speeds=None):
 		self.nodes = nodes
 		self.distances = distances
+		self.speeds = speeds
+
+	def speed_arguments(self):
+		for source, row in enumerate(self.speeds):
+			for target, (latency, bandwidth) in enumerate(row):
+				pair = f"hmat-lb,initiator={source},target={target},hierarchy=memory"
+				yield from ("-numa", f"{pair},data-type=access-latency,latency={latency}")
+				yield from ("-numa", f"{pair},data-type=access-bandwidth,bandwidth={bandwidth}G")
 
 	def arguments(self):
 		ncpus = sum(cpus for _, cpus in self.nodes)
@@ -135,12 +147,16 @@ class Machine:
 			if mib:
 				arguments += ["-object", f"memory-backend-ram,id=memory{number},size={mib}M"]
 				of_node += f"memdev=memory{number},"
+			if self.speeds:
+				of_node += f"initiator={number if cpus else 0},"
 			arguments += ["-numa", f"node,nodeid={number},{of_node}".rstrip(",")]
 			first += cpus
 		for source, row in enumerate(self.distances or []):
 			for target, distance in enumerate(row):
 				if source != target:
 					arguments += ["-numa", f"dist,src={source},dst={target},val={distance}"]
+		if self.speeds:
+			arguments += ["-machine", "q35,hmat=on", *self.speed_arguments()]
 		return arguments
 
 

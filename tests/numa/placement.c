@@ -16,7 +16,7 @@ static const struct {
 	{ "fork", scenario_fork },         { "handed", scenario_handed },     { "remote", scenario_remote },
 	{ "migrate", scenario_migrate },   { "spill", scenario_spill },       { "program", scenario_program },
 	{ "calls", scenario_calls },       { "spread", scenario_spread },     { "interleaved", scenario_interleaved },
-	{ "settled", scenario_settled },
+	{ "settled", scenario_settled },   { "kinds", scenario_kinds },
 };
 
 int main(int argc, char **argv)

@@ -132,6 +132,7 @@ int scenario_migrate(void);
 int scenario_spill(void);
 int scenario_program(void);
 int scenario_calls(void);
+int scenario_kinds(void);
 int scenario_interleaved(void);
 int scenario_spread(void);
 int scenario_settled(void);
