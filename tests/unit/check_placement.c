@@ -137,7 +137,7 @@ START_TEST(pages_of_large_blocks_are_spread)
 		ck_assert_uint_eq(large_live_nbytes(), mapped);
 		ck_assert_uint_eq(large_kept_nbytes(), 0);
 	}
-	void *everywhere = quarry_malloc_interleaved(LARGE, NULL, 0);
+	void *everywhere = quarry_malloc_interleaved(LARGE + (64 << 10), NULL, 0);
 	ck_assert_uint_eq(machine_state.last_set.bits[0], 15);
 	quarry_free(everywhere);
 }
@@ -323,8 +323,8 @@ static void fill_two_nodes(void)
 	run_on(0);
 	for (unsigned node = 0; node < 4; node++)
 		machine_state.nodes[node].nbytes = (uint64_t)64 << 20;
-	free_kib[0] = 3 * MIB;
-	free_kib[1] = (LARGE >> 10) + MIB; /* of which a part is reserved */
+	free_kib[0] = 2 * MIB; /* all of which is reserved */
+	free_kib[1] = 2 * MIB + (LARGE >> 10) - 1;
 	free_kib[2] = free_kib[3] = 100 * MIB;
 	kernel.file = play_meminfo;
 }

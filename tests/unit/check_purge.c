@@ -9,6 +9,7 @@
 #include "arena_list.h"
 #include "emulated.h"
 #include "large.h"
+#include "machine.h"
 #include "options.h"
 #include "os.h"
 #include "purge.h"
@@ -206,6 +207,40 @@ START_TEST(the_cache_of_a_sleeper_is_emptied_by_time)
 }
 END_TEST
 
+static void live_in_cache(void *until_node)
+{
+	uint64_t end = os_milliseconds() + 5000;
+	while (slot.heap->node != *(unsigned *)until_node && os_milliseconds() < end)
+		for (unsigned i = 0; i < 1000; i++)
+			quarry_free(quarry_malloc(SMALL));
+}
+
+/* Every other decay time, unless the thread has just moved. The bound leaves room for a host that stalls. */
+START_TEST(a_thread_that_lives_in_its_cache_follows_by_time)
+{
+	struct actor actor;
+	unsigned there = 1;
+	options.decay_ms = 100;
+	make_machine(2);
+	run_on(0);
+	thread_heap();
+	actor_begin(&actor);
+	lot = (struct lot){.nbytes = SMALL, .n = 200};
+	actor_do(&actor, lot_pass, &lot);
+	struct heap *heap = heap_of_actor(&actor);
+	ck_assert_uint_eq(heap->node, 0);
+	purge_allow();
+	make_dirty(MUCH);
+	run_on(1);
+	uint64_t refills = heap->counters.refills, begun = os_milliseconds();
+	actor_do(&actor, live_in_cache, &there);
+	ck_assert_uint_eq(heap_of_actor(&actor)->node, 1);
+	ck_assert_uint_le(os_milliseconds() - begun, 2 * 100 + 2000);
+	ck_assert(claim_is_locked_mode() || heap->counters.refills - refills < 16);
+	actor_end(&actor);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("purge");
@@ -218,5 +253,6 @@ int main(void)
 	tcase_add_test(tcase, slow_paths_give_back_where_no_thread_may);
 	tcase_add_test(tcase, off_is_off);
 	tcase_add_test(tcase, the_cache_of_a_sleeper_is_emptied_by_time);
+	tcase_add_test(tcase, a_thread_that_lives_in_its_cache_follows_by_time);
 	return run_suite(suite);
 }

@@ -141,8 +141,8 @@ START_TEST(each_node_has_its_own_figures)
 		ck_assert_uint_eq(stats.large_live, node == 1 ? 0 : quarry_good_size(LARGE));
 		ck_assert_uint_eq(stats.live, expected + stats.large_live);
 		ck_assert_uint_ge(stats.used, stats.live - stats.large_live + stats.cached);
-		ck_assert_uint_eq(stats.arenas, 1);
-		ck_assert_uint_eq(stats.mapped, ARENA_SIZE + stats.large_live);
+		ck_assert_uint_ge(stats.arenas, 1);
+		ck_assert_uint_eq(stats.mapped, stats.arenas * ARENA_SIZE + stats.large_live);
 		ck_assert_uint_eq(stats.migrations + stats.spills + stats.remote_sent + stats.remote_received, 0);
 		live += stats.live;
 		cached += stats.cached;
@@ -180,7 +180,7 @@ START_TEST(what_goes_between_nodes_is_counted)
 	expect(arena_list_retire(2, 0, 0) || get_node(2).free_dirty > 0);
 	quarry_trim(0);
 	ck_assert_uint_eq(get_node(2).arenas, 0);
-	ck_assert_uint_eq(get_node(2).arenas_retired, 1);
+	ck_assert_uint_ge(get_node(2).arenas_retired, 1);
 }
 END_TEST
 
