@@ -77,6 +77,11 @@ START_TEST(blocks_of_another_node_go_home)
 		void *there[8];
 		for (unsigned i = 0; i < COUNT(there); i++)
 			there[i] = quarry_malloc_on_node(SMALL, OS(1));
+		heap_lock(slot.heap); /* an empty list of a class that is wanted: the best reason to keep a block */
+		claim_settle(slot.heap);
+		cache_flush_list(slot.heap, SMALL_SZIDX);
+		slot.heap->classes[SMALL_SZIDX].allocates = 1;
+		heap_unlock(slot.heap);
 		for (unsigned i = 0; i < COUNT(there); i++)
 			quarry_free(there[i]);
 		lot_allocate(&lot);

@@ -156,6 +156,7 @@ START_TEST(each_node_has_its_own_figures)
 	ck_assert_uint_eq(all.free_clean, clean);
 	ck_assert_uint_eq(all.arenas, arenas);
 	ck_assert_uint_eq(all.nodes, 3);
+	free(lots);
 }
 END_TEST
 
