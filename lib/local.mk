@@ -59,6 +59,7 @@ core_rooms += \
 	lib/node_stats.h \
 	lib/stats.h lib/stats.c \
 	lib/node_stats.c \
+	lib/stats_output.h lib/stats_output.c \
 	lib/placement.c \
 	lib/layout.h lib/layout.c \
 	lib/quarry.c \

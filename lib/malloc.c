@@ -15,6 +15,7 @@
 
 #include "entry.h"
 #include "quarry/quarry.h"
+#include "stats_output.h"
 
 /* The largest value that glibc accepts for M_MXFAST. */
 #define MXFAST_MAX ((int)(80 * sizeof(size_t) / 4))
@@ -163,27 +164,8 @@ static void write_counter(FILE *file, const char *name, uint64_t value)
 static void write_counters(FILE *file, const struct quarry_stats *stats)
 {
 	write_counter(file, "nodes", stats->nodes);
-	write_counter(file, "mapped", stats->mapped);
-	write_counter(file, "live", stats->live);
-	write_counter(file, "cached", stats->cached);
-	write_counter(file, "free_dirty", stats->free_dirty);
-	write_counter(file, "free_clean", stats->free_clean);
-	write_counter(file, "metadata", stats->metadata);
-	write_counter(file, "large_live", stats->large_live);
-	write_counter(file, "large_kept", stats->large_kept);
-	write_counter(file, "arenas", stats->arenas);
-	write_counter(file, "arenas_mapped", stats->arenas_mapped);
-	write_counter(file, "arenas_retired", stats->arenas_retired);
-	write_counter(file, "heaps", stats->heaps);
-	write_counter(file, "heaps_attached", stats->heaps_attached);
-	write_counter(file, "refills", stats->refills);
-	write_counter(file, "flushes", stats->flushes);
-	write_counter(file, "remote_frees", stats->remote_frees);
-	write_counter(file, "visits", stats->visits);
-	write_counter(file, "purged", stats->purged);
-	write_counter(file, "purge_calls", stats->purge_calls);
-	write_counter(file, "bind_failures", stats->bind_failures);
-	write_counter(file, "map_failures", stats->map_failures);
+	for (size_t i = 0; i < stats_nmetrics; i++)
+		write_counter(file, stats_metrics[i].name, stats_value(stats, &stats_metrics[i]));
 }
 
 /* The elements that glibc writes for the whole process, then all of our own figures. */

@@ -20,6 +20,7 @@
 struct options options = {
 #define OPTION_WORDS(key, words, value, meaning) .key = value,
 #define OPTION_NUMBER(key, min, max, value, meaning) .key = value,
+#define OPTION_PATH(key, meaning) .key = "",
 #include "options_table.h"
 };
 
@@ -31,11 +32,13 @@ struct option {
 	const char *words; /* separated by '|'; NULL for a number */
 	unsigned min;
 	unsigned max;
+	char *path; /* in place of field, words, min and max */
 };
 
 static const struct option table[] = {
-#define OPTION_WORDS(key, words, value, meaning) { #key, &options.key, words, 0, 0 },
-#define OPTION_NUMBER(key, min, max, value, meaning) { #key, &options.key, NULL, min, max },
+#define OPTION_WORDS(key, words, value, meaning) { #key, &options.key, words, 0, 0, NULL },
+#define OPTION_NUMBER(key, min, max, value, meaning) { #key, &options.key, NULL, min, max, NULL },
+#define OPTION_PATH(key, meaning) { #key, NULL, NULL, 0, 0, options.key },
 #include "options_table.h"
 };
 
@@ -108,7 +111,10 @@ static bool parse_word(const char *words, struct slice value, unsigned *result)
 
 static void report_bad_value(const struct option *option, struct slice value)
 {
-	if (option->words)
+	if (option->path)
+		report_line("QUARRY_CONF: %s:%.*s is not valid, %s takes a path of 1 to %d bytes", option->key,
+			    SHOWN(value), option->key, OPTION_PATH_NBYTES - 1);
+	else if (option->words)
 		report_line("QUARRY_CONF: %s:%.*s is not valid, %s takes %s", option->key, SHOWN(value), option->key,
 			    option->words);
 	else
@@ -136,8 +142,16 @@ static const struct option *find(struct slice key)
 	return NULL;
 }
 
-static bool parse_value(const struct option *option, struct slice value, unsigned *result)
+/* Into *result, or for a path into path. */
+static bool parse_value(const struct option *option, struct slice value, unsigned *result, char *path)
 {
+	if (option->path) {
+		if (value.nbytes == 0 || value.nbytes >= OPTION_PATH_NBYTES)
+			return false;
+		memcpy(path, value.start, value.nbytes);
+		path[value.nbytes] = 0;
+		return true;
+	}
 	return option->words ? parse_word(option->words, value, result)
 			     : parse_number(value, option->min, option->max, result);
 }
@@ -148,7 +162,7 @@ static void apply(struct slice key, struct slice value)
 
 	if (!option)
 		report_unknown_key(key, value);
-	else if (!parse_value(option, value, option->field))
+	else if (!parse_value(option, value, option->field, option->path))
 		report_bad_value(option, value);
 }
 
@@ -156,8 +170,9 @@ bool options_accept(const char *key, const char *value)
 {
 	const struct option *option = find((struct slice){ key, strlen(key) });
 	unsigned ignored;
+	char ignored_path[OPTION_PATH_NBYTES];
 
-	return option && parse_value(option, (struct slice){ value, strlen(value) }, &ignored);
+	return option && parse_value(option, (struct slice){ value, strlen(value) }, &ignored, ignored_path);
 }
 
 void options_parse(const char *conf)

@@ -39,8 +39,17 @@ enum option_huge_pages {
 
 enum option_stats {
 	OPTION_STATS_NONE,
-	OPTION_STATS_EXIT, /* the one-screen summary on stderr when the process ends */
+	OPTION_STATS_EXIT, /* statistics when the process ends */
 };
+
+enum option_stats_format {
+	OPTION_STATS_FORMAT_TEXT, /* the one-screen summary */
+	OPTION_STATS_FORMAT_JSON,
+	OPTION_STATS_FORMAT_PROMETHEUS,
+};
+
+/* Most bytes of a path, its end included. */
+#define OPTION_PATH_NBYTES 256
 
 struct options {
 	unsigned purge;      /* enum option_purge */
@@ -50,6 +59,10 @@ struct options {
 	unsigned huge_pages; /* enum option_huge_pages */
 	unsigned cache_kib;  /* most that a thread's cache holds, KiB */
 	unsigned stats;      /* enum option_stats */
+	unsigned stats_format; /* enum option_stats_format */
+	unsigned stats_ms;     /* period of statistics; 0: none */
+	unsigned stats_signal; /* number of the signal that asks for statistics; 0: none */
+	char stats_file[OPTION_PATH_NBYTES]; /* where statistics go; "": standard error */
 };
 
 extern struct options options;

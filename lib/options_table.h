@@ -6,6 +6,7 @@
  *     OPTION_WORDS(key, words separated by '|', default, meaning)     the first word is 0, and so on; the last one may
  *                                                                     be like "node:0..7", for eight values
  *     OPTION_NUMBER(key, least, most, default, meaning)
+ *     OPTION_PATH(key, meaning)                                       any text without a comma; none at first
  */
 OPTION_WORDS(purge, "thread|inline|off", OPTION_PURGE_THREAD,
 	     "who gives memory back: a thread, slow paths, or nobody")
@@ -17,6 +18,12 @@ OPTION_WORDS(numa, "local|interleave|off|node:0..1023", OPTION_NUMA_LOCAL,
 OPTION_WORDS(huge_pages, "never|inherit|always", OPTION_HUGE_PAGES_NEVER,
 	     "transparent huge pages: refuse them, do as the system is set, or ask for them")
 OPTION_NUMBER(cache_kib, 0, 65536, 4096, "how far the lists of a thread's cache may grow")
-OPTION_WORDS(stats, "none|exit", OPTION_STATS_NONE, "the summary on stderr when the process ends")
+OPTION_WORDS(stats, "none|exit", OPTION_STATS_NONE, "statistics when the process ends")
+OPTION_WORDS(stats_format, "text|json|prometheus", OPTION_STATS_FORMAT_TEXT,
+	     "the summary, a line of JSON, or Prometheus's text format")
+OPTION_PATH(stats_file, "statistics are appended to it, or replace it for prometheus; %p is the process's number")
+OPTION_NUMBER(stats_ms, 0, 3600000, 0, "statistics every so many milliseconds, or never; by purge:thread")
+OPTION_NUMBER(stats_signal, 0, 64, 0, "statistics when this signal comes, or never; by purge:thread")
 #undef OPTION_WORDS
 #undef OPTION_NUMBER
+#undef OPTION_PATH

@@ -38,6 +38,9 @@ static _Atomic int state;
 static _Atomic bool allowed;
 static _Atomic uint32_t wake_word;
 static _Atomic uint64_t inline_deadline;
+/* Set before purge_allow. */
+static void (*attendant)(void);
+static int attend_ms;
 
 static int tick_ms(void)
 {
@@ -103,12 +106,26 @@ static bool may_end(void)
 	return dirty_nbytes() <= DIRTY_LEAST_NBYTES || !atomic_compare_exchange_strong(&state, &none, RUNNING);
 }
 
+/* A tick long; whoever is attended may cut that into pieces. */
+static void wait_for_tick(void)
+{
+	uint64_t now = os_milliseconds(), tick_at = now + (uint64_t)tick_ms();
+	do {
+		int left = (int)(tick_at - now);
+		os_wait(&wake_word, 0, attend_ms > 0 && attend_ms < left ? attend_ms : left);
+		atomic_store(&wake_word, 0);
+		if (attendant != NULL)
+			attendant();
+		now = os_milliseconds();
+	} while (attendant != NULL && now < tick_at);
+}
+
 static void *purger(void *unused)
 {
 	(void)unused;
 	uint64_t busy_at = os_milliseconds();
 	for (unsigned turn = 1;; turn++) {
-		os_wait(&wake_word, 0, tick_ms());
+		wait_for_tick();
 		advance_tick();
 		claim_visit(turn % POKE_TICKS == 0 ? CLAIM_POKE : CLAIM_IDLE);
 		size_t purged = purge_nodes(TICKS_PER_DECAY, SIZE_MAX) + purge_large(TICKS_PER_DECAY, SIZE_MAX);
@@ -116,7 +133,7 @@ static void *purger(void *unused)
 		uint64_t now = os_milliseconds();
 		if (purged > 0 || dirty_nbytes() > DIRTY_LEAST_NBYTES)
 			busy_at = now;
-		if (now - busy_at > QUIET_MS && may_end())
+		if (attendant == NULL && now - busy_at > QUIET_MS && may_end())
 			return NULL;
 	}
 }
@@ -179,12 +196,24 @@ void purge_hint(void)
 	if (likely(now == RUNNING || now == STARTING) || !atomic_load_explicit(&allowed, relaxed) ||
 	    options.purge == OPTION_PURGE_OFF || slot.state != SLOT_READY)
 		return;
-	if (thread_count() < 2 && dirty_nbytes() <= DIRTY_LEAST_NBYTES)
+	if (attendant == NULL && thread_count() < 2 && dirty_nbytes() <= DIRTY_LEAST_NBYTES)
 		return;
 	if (options.purge == OPTION_PURGE_INLINE || now == REFUSED)
 		purge_inline();
 	else
 		start();
+}
+
+void purge_attend(void (*call)(void), int every_ms)
+{
+	attendant = call;
+	attend_ms = every_ms;
+}
+
+void purge_wake(void)
+{
+	atomic_store(&wake_word, 1);
+	os_wake(&wake_word, 1);
 }
 
 bool purge_all(size_t keep, bool unmap)

@@ -23,6 +23,15 @@ void purge_allow(void);
 void purge_hint(void);
 
 /**
+ * Have the purger call this, at least every every_ms (0: no limit) and after purge_wake, and stay for it. Before
+ * purge_allow; with purge:thread only.
+ */
+void purge_attend(void (*call)(void), int every_ms);
+
+/** Wake the purger if there is one. Safe in a signal handler. */
+void purge_wake(void);
+
+/**
  * Give back everything that can be, at once, in the caller; keep bytes may stay.
  * unmap: empty arenas too, which waits for readers. Returns whether anything went back. No lock held.
  */

@@ -5,7 +5,6 @@
 #include "stats.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 #include "arena_list.h"
@@ -153,18 +152,4 @@ int quarry_stats_print(int fd)
 		result = text_write(&text, fd);
 	}
 	return result;
-}
-
-static int exit_fd = -1;
-
-void stats_at_start(void)
-{
-	if (options.stats == OPTION_STATS_EXIT)
-		exit_fd = fcntl(2, F_DUPFD_CLOEXEC, 3);
-}
-
-void stats_at_exit(void)
-{
-	if (exit_fd >= 0)
-		quarry_stats_print(exit_fd);
 }

@@ -15,10 +15,13 @@ struct heap;
 /** Bytes of blocks in a heap's cache and outbox; the lists move on meanwhile. */
 uint64_t stats_cached_nbytes(const struct heap *heap);
 
-/** At start: keep standard error open for the summary, where options.stats asks for one; many programs close theirs. */
+/**
+ * At start: keep standard error open where options ask for statistics there; many programs close theirs. Sets the clock
+ * and the signal that they are written by (stats_output.c).
+ */
 void stats_at_start(void);
 
-/** At exit: the summary. */
+/** At exit: statistics, where options.stats asks for them. */
 void stats_at_exit(void);
 
 #endif

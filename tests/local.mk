@@ -97,6 +97,7 @@ TOOLS_TESTS = \
 	tests/tools/documented.sh \
 	tests/tools/run.sh \
 	tests/tools/stat.sh \
+	tests/tools/statistics.sh \
 	tests/tools/top.sh
 INSPECT_TESTS = \
 	tests/tools/damaged

@@ -15,6 +15,7 @@ tools_quarry_SOURCES = \
 	tools/look.h tools/look.c \
 	tools/stat.c tools/stat_json.c \
 	tools/top.h tools/top.c tools/top_tables.c tools/top_frame.c \
+	tools/report.c \
 	tools/run.c \
 	tools/doctor.h tools/doctor.c tools/doctor_system.c \
 	tools/quarry.c

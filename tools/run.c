@@ -27,9 +27,12 @@ struct key {
 	const char *meaning;
 };
 
+static const char path_word[] = "path"; /* in place of words: any text without a comma */
+
 static const struct key keys[] = {
 #define OPTION_WORDS(key, words, value, meaning) { #key, words, 0, 0, value, meaning },
 #define OPTION_NUMBER(key, min, max, value, meaning) { #key, NULL, min, max, value, meaning },
+#define OPTION_PATH(key, meaning) { #key, path_word, 0, 0, 0, meaning },
 #include "options_table.h"
 };
 
@@ -49,8 +52,8 @@ static void default_value(const struct key *key, char *text, size_t size)
 {
 	const char *word = key->words;
 
-	if (!word) {
-		snprintf(text, size, "%u", key->value);
+	if (!word || word == path_word) {
+		snprintf(text, size, word ? "none" : "%u", key->value);
 		return;
 	}
 	for (unsigned i = 0; i < key->value; i++)
@@ -111,7 +114,7 @@ static void parse_key(struct run *run, const char *argument)
 		if (!tool_value(argument, name) && strcmp(argument, name) != 0)
 			continue;
 		values(&keys[i], range, sizeof range);
-		if (!value || !options_accept(keys[i].name, value + 1))
+		if (!value || strchr(value, ',') || !options_accept(keys[i].name, value + 1))
 			tool_fail(TOOL_FAILED, "%s: --%s= takes %s", argument, keys[i].name, range);
 		add_conf(run, keys[i].name, value + 1);
 		return;

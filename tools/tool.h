@@ -35,6 +35,7 @@ extern const char tool_version[];
 
 int run_main(int argc, char **argv);
 int doctor_main(int argc, char **argv);
+int report_main(int argc, char **argv);
 int stat_main(int argc, char **argv);
 int top_main(int argc, char **argv);
 

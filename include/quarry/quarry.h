@@ -334,6 +334,19 @@ QUARRY_API int quarry_node_residency(unsigned index, struct quarry_node_residenc
 /** Write a one-screen summary to a file descriptor, with write(2) and without allocating. 0, or -1 with errno. */
 QUARRY_API int quarry_stats_print(int fd);
 
+/**
+ * Write the statistics as one line of JSON, in the same way: the members of struct quarry_stats by their names, "time_ms"
+ * of the clock, "pid", "resident" (bytes, as the kernel counts for the process), and "nodes", an array of the members of
+ * struct quarry_node_stats. 0, or -1 with errno.
+ */
+QUARRY_API int quarry_stats_json(int fd);
+
+/**
+ * Write the statistics in Prometheus's text format, in the same way: quarry_NAME, with _bytes for amounts of memory and
+ * _total for what only grows. 0, or -1 with errno.
+ */
+QUARRY_API int quarry_stats_prometheus(int fd);
+
 /** "MAJOR.MINOR.PATCH" of the library that is running. */
 QUARRY_API const char *quarry_version(void);
 

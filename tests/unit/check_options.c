@@ -216,11 +216,14 @@ static const struct {
 	{ "purge:", "quarry: QUARRY_CONF: purge: is not valid, purge takes thread|inline|off\n" },
 	{ "stats:Exit", "quarry: QUARRY_CONF: stats:Exit is not valid, stats takes none|exit\n" },
 	{ "decay:5", "quarry: QUARRY_CONF: unknown key decay (value 5), the keys are purge, decay_ms, on_error, numa, "
-		     "huge_pages, cache_kib, stats\n" },
+		     "huge_pages, cache_kib, stats, stats_format, "
+	  "stats_file, stats_ms, stats_signal\n" },
 	{ " decay_ms:5", "quarry: QUARRY_CONF: unknown key  decay_ms (value 5), the keys are purge, decay_ms, "
-			 "on_error, numa, huge_pages, cache_kib, stats\n" },
+			 "on_error, numa, huge_pages, cache_kib, stats, stats_format, "
+	  "stats_file, stats_ms, stats_signal\n" },
 	{ ":5", "quarry: QUARRY_CONF: unknown key  (value 5), the keys are purge, decay_ms, on_error, numa, "
-		"huge_pages, cache_kib, stats\n" },
+		"huge_pages, cache_kib, stats, stats_format, "
+	  "stats_file, stats_ms, stats_signal\n" },
 };
 
 START_TEST(wrong_item_is_named_and_default_holds)
@@ -238,6 +241,25 @@ START_TEST(wrong_items_leave_the_others_alone)
 	ck_assert_uint_eq(options.purge, OPTION_PURGE_THREAD);
 	ck_assert_uint_eq(options.decay_ms, 5);
 	ck_assert_uint_eq(options.stats, OPTION_STATS_EXIT);
+}
+END_TEST
+
+START_TEST(a_path_is_any_text_without_a_comma)
+{
+	char conf[OPTION_PATH_NBYTES + 32], longest[OPTION_PATH_NBYTES];
+
+	options_parse("stats_file:/run/a:b %p.json,decay_ms:5");
+	ck_assert_str_eq(options.stats_file, "/run/a:b %p.json");
+	ck_assert_uint_eq(options.decay_ms, 5);
+	memset(longest, 'x', sizeof longest - 1);
+	longest[sizeof longest - 1] = 0;
+	snprintf(conf, sizeof conf, "stats_file:%s", longest);
+	options_parse(conf);
+	ck_assert_str_eq(options.stats_file, longest);
+	snprintf(conf, sizeof conf, "stats_file:%sx", longest);
+	ck_assert_ptr_nonnull(strstr(parse_and_catch(options_parse, conf), "takes a path of 1 to 255 bytes"));
+	ck_assert_ptr_nonnull(strstr(parse_and_catch(options_parse, "stats_file:"), "takes a path of 1 to 255 bytes"));
+	ck_assert_str_eq(options.stats_file, longest);
 }
 END_TEST
 
@@ -272,6 +294,7 @@ int main(void)
 	tcase_add_test(tcase, on_error_decides_about_faults);
 	tcase_add_loop_test(tcase, wrong_item_is_named_and_default_holds, 0, sizeof wrong / sizeof wrong[0]);
 	tcase_add_test(tcase, wrong_items_leave_the_others_alone);
+	tcase_add_test(tcase, a_path_is_any_text_without_a_comma);
 	tcase_add_test(tcase, long_items_are_cut);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
