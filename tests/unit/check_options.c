@@ -272,7 +272,7 @@ START_TEST(long_items_are_cut)
 	conf[sizeof conf - 1] = 0;
 	said = parse_and_catch(options_parse, conf);
 	ck_assert_uint_eq(count_lines(said), 1);
-	ck_assert_ptr_nonnull(strstr(said, "stats\n"));
+	ck_assert_ptr_nonnull(strstr(said, "stats_signal\n"));
 }
 END_TEST
 
