@@ -2,9 +2,9 @@
 /*
  * Fuzzer: any sequence of calls of the quarry_* surface, against a reference model of which bytes belong to whom.
  *
- * An input is a program: each operation takes an opcode byte and what arguments it needs from the bytes that follow. The
+ * An input is a program: each operation takes an opcode byte and its arguments from the bytes that follow. The
  * model keeps, for each block, where it is, what was asked for, and its contents as one byte that is repeated; live
- * blocks never overlap, keep their contents, and are found by every call that looks. What must fail leaves all as it was.
+ * blocks never overlap, keep their contents, and every call that looks finds them. What must fail leaves all as it was.
  * Linked with libFuzzer by make fuzz; with tests/fuzz/replay.c it replays the kept corpus in make check-long.
  */
 #include <errno.h>

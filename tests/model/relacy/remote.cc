@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Blocks that come home (lib/remote.c with the lock of lib/lock.h, invariants of lib/heap.h): two threads push a chain
- * and two blocks to a heap whose owner works under its lock, takes one of them, moves a pool to another heap, drains and parks.
+ * and two blocks to a heap whose owner works under its lock, takes one of them, moves a pool to another heap, drains
+ * and parks.
  *
  * Checked: links, and what a freeing thread wrote to a block last, are seen by whoever puts it; each block is put once,
  * under the lock of the heap that owns its pool; nothing is left in the inbox of a parked heap at the end, but what was

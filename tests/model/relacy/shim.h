@@ -5,7 +5,8 @@
  *
  * plain<> is memory that must not be raced for: Relacy reports two accesses that nothing orders. racy<> stands for what
  * the source reads and writes by plain or volatile accesses on purpose: relaxed, so that old values may be seen.
- * A model says how many THREADS it has. The headers whose guards are set here are replaced by what a model says of them.
+ * A model says how many THREADS it has. The headers whose guards are set here are replaced by what a model says of
+ * them.
  */
 #ifndef QUARRY_MODEL_SHIM_H
 #define QUARRY_MODEL_SHIM_H
@@ -98,7 +99,7 @@ static inline void report_fault(const char *what, const void *, int, size_t, con
 }
 
 #define QUARRY_OS_H
-/* Futex: the kernel looks at the word and lies down under a lock that a waker takes, too. A lost waking is a deadlock. */
+/* Futex: the kernel looks at the word and lies down under a lock that a waker takes. A lost waking is a deadlock. */
 static rl::mutex *futex_lock;
 static rl::condition_variable *futex_sleepers;
 
