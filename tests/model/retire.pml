@@ -15,8 +15,8 @@
  * arena_list_first and arena_list_next (rcu_dereference), touch() what a caller does with the arena it got.
  *
  * Bounds: each observer looks once; and                                  states   seconds   MB   (one idle core)
- *     one arena, three takes, one purger, all observers                   1.4 M       2     197
- *     two arenas, three takes, two purgers, the reader with RCU           0.3 M       0.5   146
+ *     one arena, three takes, one purger, all observers                   1.9 M       3     210
+ *     two arenas, three takes, two purgers, the reader with RCU           0.4 M       0.5   146
  */
 #ifndef ARENAS
 #define ARENAS 1
@@ -44,6 +44,7 @@ bit in_grace[ARENAS], past_grace[ARENAS], unused[ARENAS];
 byte life[ARENAS];       /* grows with each birth */
 byte npins;
 
+bit admitted;            /* has_rcu_readers, under the list's lock */
 bit reading, awaited;    /* a section is open; it was when the grace period under way began */
 
 /* What anyone may do with an arena that he found. */
@@ -120,12 +121,20 @@ proctype Taker()
 	od
 }
 
-/* thread_reader_enter, with RCU: is_in_an_arena, add_arenas */
+/* thread_reader_enter, with RCU: is_in_an_arena, add_arenas. The first reader; liburcu was not open before. */
 proctype Reader()
 {
 	byte found, then;
+#ifndef ADMIT_LATE /* mutation: it reads before it says so */
+	take(list_lock); /* arena_list_admit_rcu */
+	d_step { admitted = 1; drop(list_lock) }
+#endif
 	reading = 1;
 	find();
+#ifdef ADMIT_LATE
+	take(list_lock);
+	d_step { admitted = 1; drop(list_lock) }
+#endif
 	touch_if_found();
 	touch_if_found();
 	d_step { reading = 0; awaited = 0 }
@@ -202,13 +211,19 @@ proctype Visitor()
 proctype Purger()
 {
 	byte a;
-	bit retired;
+	bit retired, by_rcu;
+#ifdef ASK_EARLY /* mutation: whether there are readers is asked without the lock */
+	by_rcu = admitted;
+#endif
 #ifdef PINS_OUTSIDE
 	if :: npins > 0 -> goto over :: else fi;
 #endif
 	take(node_lock);
 	take(list_lock);
 	d_step {
+#ifndef ASK_EARLY
+		by_rcu = admitted;
+#endif
 		for (a : 0 .. ARENAS - 1) {
 			if
 			:: is_free_to_go && usable[a] && is_empty(a) ->
@@ -237,8 +252,12 @@ proctype Purger()
 	}
 	if :: !retired -> goto over :: else fi;
 #ifndef NO_GRACE /* mutation */
-	awaited = reading; /* urcu_bp_synchronize_rcu */
-	!awaited;
+	if
+	:: by_rcu ->
+		awaited = reading; /* urcu_bp_synchronize_rcu */
+		!awaited
+	:: else
+	fi;
 #endif
 #ifndef NO_PASS /* mutation: the reader lock is not passed */
 	take(reader_lock);
