@@ -11,6 +11,7 @@ import resource
 import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -197,6 +198,15 @@ def end_of(returncode):
 		except ValueError:
 			return "killed by signal %d" % -returncode
 	return "exit status %d" % returncode
+
+
+def unwind_when_terminated():
+	"""SIGTERM ends this process by an exception, so that programs which it started are ended on the way out."""
+	def end(number, _):
+		signal.signal(number, signal.SIG_IGN)
+		sys.exit(128 + number)
+
+	signal.signal(signal.SIGTERM, end)
 
 
 def run_program(command, allocator, timeout, stdin=subprocess.DEVNULL, cwd=None, cpus=None):

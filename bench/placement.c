@@ -12,6 +12,8 @@ enum { FIRST_SLOTS = 1 << 16, ASKED_AT_ONCE = 512, PAGE_BITS = 12, HOME_BITS = 8
 
 struct placement_thread placement_threads[PLACEMENT_THREADS];
 
+_Static_assert(PLACEMENT_NODES <= 1 << HOME_BITS, "a home's index fits beside a page number");
+
 /* Nodes in the order in which they were seen; PLACEMENT_NODES of them are told apart. */
 static int node_ids[PLACEMENT_NODES];
 static int nnodes;
@@ -102,7 +104,7 @@ double placement_ask(void)
 	unsigned homes[ASKED_AT_ONCE], count = 0;
 	double all = 0, home = 0;
 
-	memset(matrix, 0, sizeof matrix);
+	memset(matrix, 0, (size_t)nnodes * sizeof *matrix);
 	unknown_pages = 0;
 	for (size_t i = 0; i < nslots; i++) {
 		if (!slots[i])

@@ -14,7 +14,8 @@
 
 #include <string.h>
 
-enum { PLACEMENT_NODES = 128, PLACEMENT_THREADS = 4096, PLACEMENT_LINE = 64 };
+/* As many nodes as Quarry tells apart. */
+enum { PLACEMENT_NODES = 255, PLACEMENT_THREADS = 4096, PLACEMENT_LINE = 64 };
 
 /* What one thread did; its own until it ends its work, then the main thread's. */
 struct placement_thread {

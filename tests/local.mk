@@ -138,6 +138,7 @@ TEST_FILES = \
 	tests/model/remote.pml \
 	tests/model/retire.pml \
 	tests/numa/check \
+	tests/numa/figures.py \
 	tests/numa/guest.py \
 	tests/programs/common.sh \
 	tests/programs/memcached_client.py \

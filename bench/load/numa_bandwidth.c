@@ -8,7 +8,7 @@
  */
 #include "../placement.h"
 
-enum { MAX_NODES = 64, CHAIN_STEPS = 300000 };
+enum { CHAIN_STEPS = 300000 };
 
 static struct holder {
 	void **blocks;
@@ -19,12 +19,13 @@ static struct holder {
 static struct {
 	int id, threads;
 	void **chain;	/* through the blocks of its first thread */
-} nodes[MAX_NODES];
+} nodes[PLACEMENT_NODES];
 
 static int nthreads, nnodes;
 static size_t mib, nbytes, passes;
 static pthread_barrier_t phase;
-static double ids[MAX_NODES], gbps[MAX_NODES * MAX_NODES], latency_ns[MAX_NODES * MAX_NODES];
+static double ids[PLACEMENT_NODES];
+static double gbps[PLACEMENT_NODES * PLACEMENT_NODES], latency_ns[PLACEMENT_NODES * PLACEMENT_NODES];
 static double share;
 
 static void allocate(struct holder *holder, struct placement_thread *thread)
@@ -57,7 +58,7 @@ static void number_nodes(void)
 
 		while (at < nnodes && nodes[at].id != holders[id].node)
 			at++;
-		if (at == MAX_NODES)
+		if (at == PLACEMENT_NODES)
 			bench_die("too many nodes");
 		if (at == nnodes) {
 			ids[nnodes] = holders[id].node;
