@@ -178,7 +178,7 @@ static bool has_stayed(bool visited)
 		return false;
 	unsigned twice = quiet ? 2 * FOLLOW_SLOW_PATHS : 2 * (unsigned)patience;
 	patience = (uint16_t)(twice < FOLLOW_SLOW_PATHS_MOST ? twice : FOLLOW_SLOW_PATHS_MOST);
-	moved_at = now | 1;
+	moved_at = (now - 1) | 1; /* not 0, and not ahead */
 	return true;
 }
 

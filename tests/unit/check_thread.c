@@ -14,6 +14,17 @@
 static struct actor actor;
 static struct lot lot;
 
+/* What all clocks say, where it is not 0. */
+static time_t played_ms;
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+	if (played_ms == 0)
+		return REAL(clock_gettime)(clock, now);
+	*now = (struct timespec){.tv_sec = played_ms / 1000, .tv_nsec = played_ms % 1000 * 1000000};
+	return 0;
+}
+
 /* --- attach and park ---------------------------------------------------------------------------------------------- */
 
 START_TEST(a_thread_attaches_on_first_use)
@@ -306,6 +317,23 @@ START_TEST(each_move_in_quick_succession_costs_twice_as_much)
 }
 END_TEST
 
+/* The clock has ticks of some milliseconds. */
+START_TEST(moves_within_a_tick_of_the_clock_are_quick_succession)
+{
+	make_machine(2);
+	run_on(0);
+	thread_heap();
+	played_ms = 1000000 + _i;
+	ck_assert_uint_eq(paths_until_served(1, 100), 16);
+	ck_assert_uint_eq(paths_until_served(0, 100), 32);
+	played_ms += 998;
+	ck_assert_uint_eq(paths_until_served(1, 100), 64);
+	played_ms += 1000;
+	ck_assert_uint_eq(paths_until_served(0, 100), 16);
+	played_ms = 0; /* Check tells how long a test took */
+}
+END_TEST
+
 /* 200 rounds of 20 slow paths on each of two nodes: no thrashing. */
 START_TEST(a_thread_that_bounces_stays)
 {
@@ -414,6 +442,7 @@ int main(void)
 	tcase_add_test(tcase, sixteen_slow_paths_in_a_row_move_a_thread);
 	tcase_add_test(tcase, spans_are_slow_paths_as_well);
 	tcase_add_test(tcase, each_move_in_quick_succession_costs_twice_as_much);
+	tcase_add_loop_test(tcase, moves_within_a_tick_of_the_clock_are_quick_succession, 0, 2);
 	tcase_add_test(tcase, a_thread_that_bounces_stays);
 	tcase_add_test(tcase, a_visit_moves_a_thread_that_lives_in_its_cache);
 	tcase_add_test(tcase, so_does_one_at_a_free);
