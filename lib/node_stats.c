@@ -25,19 +25,24 @@ static uint64_t get(const _Atomic uint64_t *counter)
 	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-static void add_heaps(struct quarry_node_stats *stats, unsigned node)
+/* False: there are heaps of no node, whose pools lie on this one as well. */
+static bool add_heaps(struct quarry_node_stats *stats, unsigned node)
 {
 	int64_t out = 0;
+	bool all = true;
 	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap)) {
+		all = all && heap->node != NODE_SPREAD;
 		if (heap->node != node)
 			continue;
 		stats->cached += stats_cached_nbytes(heap) + get(&heap->inbox_nbytes);
 		out += atomic_load_explicit(&heap->counters.out_nbytes, memory_order_relaxed);
 	}
 	stats->live = out > (int64_t)stats->cached ? (uint64_t)out - stats->cached : 0;
+	return all;
 }
 
-static void add_arenas(struct quarry_node_stats *stats, unsigned node)
+/* What pools have free is what is not out of them, if all of them are known. */
+static void add_arenas(struct quarry_node_stats *stats, unsigned node, bool with_pools)
 {
 	uint64_t nfree = 0, ndirty = 0, total = 0;
 	bool by_rcu = thread_reader_enter();
@@ -54,7 +59,9 @@ static void add_arenas(struct quarry_node_stats *stats, unsigned node)
 	uint64_t out = stats->live + stats->cached + span_node_live_nbytes(node);
 	stats->used = (total - nfree) << QUARRY_POOL_BITS;
 	stats->free_clean = (nfree - ndirty) << QUARRY_POOL_BITS;
-	stats->free_dirty = (ndirty << QUARRY_POOL_BITS) + (stats->used > out ? stats->used - out : 0);
+	stats->free_dirty = ndirty << QUARRY_POOL_BITS;
+	if (with_pools && stats->used > out)
+		stats->free_dirty += stats->used - out;
 }
 
 static void add_large(struct quarry_node_stats *stats, unsigned node)
@@ -73,8 +80,7 @@ static void fill(struct quarry_node_stats *stats, unsigned node)
 	memset(stats, 0, sizeof(*stats));
 	stats->version = QUARRY_NODE_STATS_VERSION;
 	stats->os_node = node_home(node);
-	add_heaps(stats, node);
-	add_arenas(stats, node);
+	add_arenas(stats, node, add_heaps(stats, node));
 	add_large(stats, node);
 	stats->arenas_retired = get(&counters->arenas_retired);
 	stats->remote_sent = get(&counters->remote_sent);
