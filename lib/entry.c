@@ -111,14 +111,15 @@ static void *allocate_small(unsigned szidx)
 	}
 }
 
-/* From the heap that the node's threads share. */
+/* From the thread's heap if that is of the node, else from the one that the node's threads share. */
 static void *allocate_small_on(unsigned node, unsigned szidx)
 {
 	enum effort effort = GROW;
-	thread_heap(); /* the first free should find one, or each block would go home by itself */
+	struct heap *heap = thread_heap(); /* the first free should find one, or each block would go home by itself */
+	bool own = heap != NULL && heap->node == node;
 	for (;;) {
 		uint64_t births = arena_list_births();
-		struct block *block = take_from_shared(node, szidx);
+		struct block *block = own ? take_from_heap(heap, szidx) : take_from_shared(node, szidx);
 		if (block != NULL) {
 			leave_slow_path();
 			return block;
@@ -211,6 +212,7 @@ void *entry_malloc_medium(size_t nbytes)
 void *entry_malloc_on(unsigned node, size_t nbytes)
 {
 	bool zeroed;
+	thread_follow_node();
 	if (nbytes > sizeclass_limit)
 		return allocate_big_on(node, nbytes, ALIGNMENT, &zeroed);
 	struct block *block = allocate_small_on(node, sizeclass_of(nbytes));

@@ -28,7 +28,10 @@ cold_path void entry_report_misuse(const char *what, const void *ptr, uint32_t w
  */
 void *entry_malloc_big(size_t nbytes, size_t alignment, bool *zeroed);
 
-/** Allocate nbytes on a node, whatever this thread's is: a small block from the heap that the node's threads share. */
+/**
+ * Allocate nbytes on a node, whatever this thread's is: a small block from the thread's own heap where that is of the
+ * node, else from the heap that the node's threads share. A slow path, which may move the thread; the node stays.
+ */
 void *entry_malloc_on(unsigned node, size_t nbytes);
 
 /** Allocate nbytes in a mapping of its own, its pages on the nodes of the set by turns. NULL with ENOMEM. */

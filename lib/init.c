@@ -14,7 +14,10 @@
 #include "stats.h"
 #include "thread.h"
 
-/* What was got before the nodes were known was not bound, and counts as the first node's. */
+/*
+ * What was got before the nodes were known was not bound, and counts as the first node's: it is bound to that one by
+ * numa:node:N and numa:interleave as well, since an arena's node never changes. What follows is placed as asked.
+ */
 static void place_early_memory(void)
 {
 	struct large_block block;

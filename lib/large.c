@@ -21,6 +21,9 @@
 /* Kept blocks come to at most what is live, and may always come to this much. */
 #define KEPT_LEAST_NBYTES ((size_t)64 << 20)
 
+/* A node need not have room for more than this of a block, of which little may be touched. */
+#define ROOM_MOST_NBYTES ((size_t)1 << 30)
+
 enum { SPARE, IN_HAND, LIVE, KEPT };
 
 struct record {
@@ -220,6 +223,14 @@ static struct record *map_block(unsigned node, size_t nbytes, size_t alignment)
 	return record;
 }
 
+static struct record *reuse(unsigned node, size_t nbytes, size_t alignment)
+{
+	lock_take(&large_lock, LOCK_META);
+	struct record *record = take_kept(node, nbytes, alignment);
+	lock_drop(&large_lock, LOCK_META);
+	return record;
+}
+
 void *large_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed)
 {
 	nbytes = large_good_size(nbytes);
@@ -228,20 +239,21 @@ void *large_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed)
 		errno = ENOMEM;
 		return NULL;
 	}
-	lock_take(&large_lock, LOCK_META);
-	struct record *record = take_kept(node, nbytes, alignment);
-	lock_drop(&large_lock, LOCK_META);
+	struct record *record = reuse(node, nbytes, alignment);
+	unsigned roomy = node;
+	if (record == NULL)
+		roomy = node_with_room(node, nbytes < ROOM_MOST_NBYTES ? nbytes : ROOM_MOST_NBYTES);
+	if (roomy != node)
+		record = reuse(roomy, nbytes, alignment);
 	*zeroed = record == NULL;
-	if (record != NULL)
-		return make_live(record);
-
-	unsigned roomy = node_with_room(node, nbytes);
+	if (*zeroed) {
+		record = map_block(roomy, nbytes, alignment);
+		if (record == NULL)
+			return NULL;
+		node_bind(record->address, nbytes, roomy);
+	}
 	if (roomy != node)
 		node_count_event(&node_counters[node].spills, 1);
-	record = map_block(roomy, nbytes, alignment);
-	if (record == NULL)
-		return NULL;
-	node_bind(record->address, nbytes, roomy);
 	return make_live(record);
 }
 
@@ -330,10 +342,10 @@ static bool absorb(struct record *record, size_t nbytes)
 	return true;
 }
 
-/* Under the lock: what is cut off behind the block is kept, if there is a record for it. */
+/* Under the lock: what is cut off behind the block is kept, if there is a record for it and it can serve again. */
 static bool cut(struct record *record, size_t nbytes)
 {
-	struct record *rest = take_spare();
+	struct record *rest = record->node == LARGE_OVER ? NULL : take_spare();
 	if (rest == NULL)
 		return false;
 	rest->address = record->address + nbytes;

@@ -50,8 +50,9 @@ struct node_mask {
 /* What node_current answers instead of the CPU's node; CPU_DECIDES: nothing. */
 #define CPU_DECIDES NODE_PLACES
 
-/* Of a node's memory, this part is left alone: the kernel does not hand out all that is free. */
+/* Of a node's memory, this part is left alone, and no more: the kernel does not hand out all that is free. */
 #define RESERVED_PART 32
+#define RESERVED_MOST_NBYTES ((uint64_t)256 << 20)
 
 struct node_counters node_counters[NODE_PLACES];
 
@@ -98,11 +99,6 @@ unsigned node_current(void)
 	}
 	key = topology->by_cpu ? cpu : node;
 	return key < TOPOLOGY_NKEYS ? topology->index_of[key] : 0;
-}
-
-bool node_is_constant(void)
-{
-	return !machine() || atomic_load_explicit(&constant_node, memory_order_relaxed) != CPU_DECIDES;
 }
 
 /* --- binding ------------------------------------------------------------------------------------------------------ */
@@ -287,25 +283,37 @@ unsigned node_by_distance(unsigned node, unsigned k)
 	return topology ? topology->nodes[node].nearest[k] : 0;
 }
 
-/* Bytes of a node that are free, less its reserve; UINT64_MAX where the kernel does not tell. */
-static uint64_t free_nbytes(const struct topology_node *node)
+/* Bytes that a line of meminfo tells; false: there is no such line. */
+static bool read_meminfo(const char *data, const char *name, uint64_t *nbytes)
 {
-	char data[512];
-	char path[64];
-	struct text text;
-	const char *found;
-	uint64_t kib = 0, reserve = node->nbytes / RESERVED_PART;
+	const char *found = strstr(data, name);
+	uint64_t kib = 0;
 
-	text_begin(&text, path, sizeof path);
-	text_append(&text, "/sys/devices/system/node/node%u/meminfo", node->os_index);
-	found = os_read_file(path, data, sizeof data) ? strstr(data, "MemFree:") : NULL;
 	if (!found)
-		return UINT64_MAX;
-	for (found += strlen("MemFree:"); *found == ' '; found++)
+		return false;
+	for (found += strlen(name); *found == ' '; found++)
 		;
 	for (; *found >= '0' && *found <= '9'; found++)
 		kib = kib * 10 + (uint64_t)(*found - '0');
-	return kib << 10 > reserve ? (kib << 10) - reserve : 0;
+	*nbytes = kib << 10;
+	return true;
+}
+
+/* UINT64_MAX where the kernel does not tell. */
+static uint64_t room_nbytes(const struct topology_node *node)
+{
+	char data[1024];
+	char path[64];
+	struct text text;
+	uint64_t unused = 0, files = 0, reserve = node->nbytes / RESERVED_PART;
+
+	text_begin(&text, path, sizeof path);
+	text_append(&text, "/sys/devices/system/node/node%u/meminfo", node->os_index);
+	if (!os_read_file(path, data, sizeof data) || !read_meminfo(data, "MemFree:", &unused))
+		return UINT64_MAX;
+	read_meminfo(data, "Inactive(file):", &files);
+	reserve = reserve < RESERVED_MOST_NBYTES ? reserve : RESERVED_MOST_NBYTES;
+	return unused + files > reserve ? unused + files - reserve : 0;
 }
 
 unsigned node_with_room(unsigned node, uint64_t nbytes)
@@ -317,7 +325,7 @@ unsigned node_with_room(unsigned node, uint64_t nbytes)
 	for (unsigned k = 0; k < topology->nnodes; k++) {
 		unsigned other = topology->nodes[node].nearest[k];
 
-		if (free_nbytes(&topology->nodes[other]) >= nbytes)
+		if (room_nbytes(&topology->nodes[other]) >= nbytes)
 			return other;
 	}
 	return node;
@@ -335,10 +343,14 @@ const char *node_note(void)
 
 /* --- finding out -------------------------------------------------------------------------------------------------- */
 
-/* One node, and why. */
+/* One node, and why. What was asked for and is not done is reported; by default nothing was. */
 static void give_up(const char *reason)
 {
 	atomic_store_explicit(&note, reason, memory_order_relaxed);
+	if (options.numa == OPTION_NUMA_INTERLEAVE)
+		report_line("QUARRY_CONF: numa:interleave has no effect: %s", reason);
+	else if (options.numa >= OPTION_NUMA_NODE)
+		report_line("QUARRY_CONF: numa:node:%u has no effect: %s", options.numa - OPTION_NUMA_NODE, reason);
 }
 
 /* A module that fails leaves no message behind, which the program's next dlerror would take for its own. */
@@ -461,19 +473,17 @@ void node_init(void)
 	struct node_mask allowed;
 	int saved = errno;
 
-	if (options.numa == OPTION_NUMA_OFF)
-		return;
 	if (!described) {
 		unsigned count = ask_kernel(&allowed);
 
-		if (count == 0)
+		if (count == 0 && options.numa != OPTION_NUMA_OFF)
 			give_up("the kernel does not tell the nodes");
 		if (count == 1)
 			note_sole(&allowed);
 		if (count <= 1)
 			return;
 	}
-	if (!may_discover())
+	if (options.numa == OPTION_NUMA_OFF || !may_discover())
 		return;
 	topology = open_module(path ? path : MODULE_PATH, described ? NULL : &allowed);
 	errno = saved;

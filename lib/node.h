@@ -34,7 +34,8 @@ struct node_set;
  * names another file. With that variable set HWLOC_SYNTHETIC or HWLOC_XMLFILE may describe a machine for tests, where
  * the CPU's number tells the node and binding does nothing.
  *
- * Any failure means one node. Called once, by the library constructor, after options_read.
+ * Any failure means one node, and is reported if another policy than numa:local was asked for. Called once, by the
+ * library constructor, after options_read.
  */
 void node_init(void);
 
@@ -46,9 +47,6 @@ unsigned node_count(void);
  * it runs on, else a constant. A few ns, nothing at all with one node.
  */
 unsigned node_current(void);
-
-/** Is that a constant? Then no thread need be followed. */
-bool node_is_constant(void);
 
 /**
  * Prefer a node for memory that has not been touched yet: its pages come from there while it has any.
@@ -65,13 +63,18 @@ int node_bind_over(void *addr, size_t nbytes, const struct node_set *over);
 /** As node_bind, for memory that may have been touched: what lies elsewhere is moved. Allocates nothing. */
 int node_bind_moving(void *addr, size_t nbytes, unsigned node);
 
-/** The nearest node that has nbytes free as the kernel counts; node itself if none has, or it cannot be known. */
+/**
+ * The nearest node that has room for nbytes; node itself if none has, or it cannot be known.
+ *
+ * Room is what the kernel counts as free on the node and what files that nobody has used for long hold there, which it
+ * gives up first (MemFree and Inactive(file)); less a reserve, a 32nd of the node but at most 256 MiB.
+ */
 unsigned node_with_room(unsigned node, uint64_t nbytes);
 
 /** The kernel's number of a node; -1 with one node, and for NODE_SPREAD. */
 int node_os_index(unsigned node);
 
-/** The same, but with one node its number if the kernel told that there is no other. */
+/** The same, but with one node, by numa:off too, its number if the kernel told that there is no other. */
 int node_home(unsigned node);
 
 /**
@@ -90,7 +93,7 @@ unsigned node_by_distance(unsigned node, unsigned k);
 struct node_counters {
 	_Atomic uint64_t remote_sent;     /* blocks that threads of this node sent home to others */
 	_Atomic uint64_t remote_received; /* blocks that came home to this one from threads of others */
-	_Atomic uint64_t migrations;      /* threads that got a heap here, coming from another node */
+	_Atomic uint64_t migrations;      /* threads that were followed here from another node; a pin is no migration */
 	_Atomic uint64_t spills;          /* arenas, runs of units and large blocks wanted here, got elsewhere */
 	_Atomic uint64_t arenas_retired;
 } __attribute__((aligned(CACHE_LINE)));

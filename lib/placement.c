@@ -23,7 +23,9 @@ _Static_assert((int)QUARRY_KIND_BANDWIDTH == TOPOLOGY_BANDWIDTH && (int)QUARRY_K
                "kinds have one number");
 _Static_assert(QUARRY_NODE_FOLLOW == THREAD_FOLLOWS, "so has no node");
 
-static _Atomic unsigned turn; /* any number: counts the blocks of all sets */
+/* Any numbers: each counts the blocks of some sets, since sets of one count would take turns from each other. */
+#define TURNS 64
+static _Atomic unsigned turns[TURNS];
 
 static void *invalid(void)
 {
@@ -31,13 +33,15 @@ static void *invalid(void)
 	return NULL;
 }
 
-/* The thread's own cache serves its own node. */
+/* The thread's own cache serves its own node. No further: the slow path of malloc goes where the thread runs now. */
 static void *malloc_on(unsigned node, size_t nbytes)
 {
-	const struct heap *heap = thread_heap();
-	if (node_count() == 1 || (heap != NULL && heap->node == node))
+	if (node_count() == 1)
 		return entry_malloc(nbytes);
-	return entry_malloc_on(node, nbytes);
+	const struct heap *heap = thread_heap();
+	bool cached = !QUARRY_DEBUG && nbytes <= sizeclass_limit && heap != NULL && heap->node == node;
+	struct block *block = cached ? cache_take(sizeclass_of(nbytes)) : NULL;
+	return block != NULL ? block : entry_malloc_on(node, nbytes);
 }
 
 void *quarry_malloc_on_node(size_t nbytes, int os_node)
@@ -48,14 +52,11 @@ void *quarry_malloc_on_node(size_t nbytes, int os_node)
 
 /* --- sets --------------------------------------------------------------------------------------------------------- */
 
+#define WORDS (sizeof(((struct node_set *)NULL)->bits) / sizeof(uint64_t))
+
 static void add(struct node_set *set, unsigned node)
 {
 	set->bits[node / 64] |= (uint64_t)1 << node % 64;
-}
-
-static bool has(const struct node_set *set, unsigned node)
-{
-	return set->bits[node / 64] >> node % 64 & 1;
 }
 
 /* False: no node, or one that may not be used. */
@@ -79,10 +80,20 @@ static bool read_mask(struct node_set *set, const unsigned long *nodemask, unsig
 
 static unsigned take_turn(const struct node_set *set)
 {
-	unsigned node = atomic_fetch_add_explicit(&turn, 1, memory_order_relaxed) % node_count();
-	while (!has(set, node))
-		node = node + 1 < node_count() ? node + 1 : 0;
-	return node;
+	unsigned n = 0, i = 0;
+	uint64_t mix = 0;
+	for (size_t word = 0; word < WORDS; word++) {
+		n += (unsigned)__builtin_popcountll(set->bits[word]);
+		mix = (mix ^ set->bits[word]) * UINT64_C(0x9e3779b97f4a7c15);
+	}
+	unsigned k = atomic_fetch_add_explicit(&turns[(mix >> 32) % TURNS], 1, memory_order_relaxed) % n;
+	uint64_t bits = set->bits[0];
+	for (;; bits &= bits - 1) {
+		while (bits == 0)
+			bits = set->bits[++i];
+		if (k-- == 0)
+			return i * 64 + (unsigned)__builtin_ctzll(bits);
+	}
 }
 
 void *quarry_malloc_interleaved(size_t nbytes, const unsigned long *nodemask, unsigned long maxnode)
@@ -105,7 +116,7 @@ void *quarry_malloc_kind(size_t nbytes, enum quarry_kind kind)
 		return invalid();
 	unsigned node = thread_node();
 	unsigned best = node_of_kind(node, kind);
-	return best == node ? entry_malloc(nbytes) : malloc_on(best, nbytes);
+	return best < node_count() ? malloc_on(best, nbytes) : entry_malloc(nbytes);
 }
 
 /* --- asking, pinning ---------------------------------------------------------------------------------------------- */

@@ -27,7 +27,7 @@ struct walk {
 
 static int report(struct walk *walk, void *address, size_t nbytes, const void *arena, unsigned node)
 {
-	struct quarry_block block = {address, nbytes, arena, node_os_index(node)};
+	struct quarry_block block = {address, nbytes, arena, node_home(node)};
 	return walk->callback(&block, walk->arg);
 }
 

@@ -121,13 +121,19 @@ QUARRY_API size_t quarry_resize_in_place(void *ptr, size_t nbytes);
 
 /*
  * NUMA nodes go by the kernel's numbers, which may have gaps; quarry_node_stats_get lists them. Without these calls
- * memory is placed as QUARRY_CONF's key numa says: by default each thread's on the node that it runs on.
+ * memory is placed as QUARRY_CONF's key numa says: by default each thread's on the node that it runs on. The node of a
+ * block is the same for every call and for quarry_walk: -1 where it is spread over nodes, and where it is not known
+ * since all is taken for one node though the process may use several.
  *
  * Placement is a preference: where a node is full, its blocks come from the nearest node with room, and the statistics
- * count that. It is made when a block is allocated; quarry_realloc places what it must move as quarry_malloc does. A block
- * goes home to its node when it is freed. With one node all calls work, and that node is the only one to ask for; so
- * they do by numa:off, and where the machine is taken for one node (the summary of quarry_stats_print says why), for
- * every node that the process may use, though nothing is placed then.
+ * count that. A node is full when what the kernel counts as free and as files' unused memory (MemFree and
+ * Inactive(file) of the node's meminfo), less a 32nd of the node but at most 256 MiB, does not hold another arena or
+ * the large block, of which 1 GiB counts at most. The choice is made when a block is allocated; quarry_realloc places
+ * what it must move as quarry_malloc does. A block goes home to its node when it is freed.
+ *
+ * With one node all calls work, and that node is the only one to ask for; so they do by numa:off, and where the machine
+ * is taken for one node (the summary of quarry_stats_print says why), for every node that the process may use, though
+ * nothing is placed then.
  */
 
 /** In place of a node: that of the CPU which the thread runs on. */
@@ -137,7 +143,8 @@ QUARRY_API size_t quarry_resize_in_place(void *ptr, size_t nbytes);
  * Allocate nbytes on a node, whichever this thread runs on.
  *
  * os_node    the kernel's number of a node whose memory this process may use, else NULL with EINVAL
- * Cost       of a node that is not this thread's: one short lock of the node's; free as for any other thread's block
+ * Cost       of a node that is not this thread's: one short lock of the node's; free as for any other thread's block.
+ *            Of the thread's own: as quarry_malloc. Each call that the cache does not serve is a slow path
  */
 QUARRY_API void *quarry_malloc_on_node(size_t nbytes, int os_node) QUARRY_MALLOC QUARRY_SIZE(1);
 
@@ -171,6 +178,7 @@ QUARRY_API void *quarry_malloc_kind(size_t nbytes, enum quarry_kind kind) QUARRY
  * The home node of the live block that contains an address: where its pages come from, while there is room.
  *
  * Returns    the kernel's number; -1 where there is no block, it is spread over nodes, or the node is not known
+ * Cost       a few loads; one short lock per large block for an address inside one, and for one that is in no block
  */
 QUARRY_API int quarry_node_of(const void *ptr);
 
@@ -188,7 +196,10 @@ QUARRY_API int quarry_node_of(const void *ptr);
  */
 QUARRY_API int quarry_thread_node_set(int os_node);
 
-/** The node that this thread's memory is pinned to, or QUARRY_NODE_FOLLOW. */
+/**
+ * The node that this thread's memory is pinned to, or QUARRY_NODE_FOLLOW; the latter also for a pin to a node whose
+ * number is not known, as all is taken for one node though the process may use several.
+ */
 QUARRY_API int quarry_thread_node_get(void);
 
 /* --- looking inside --------------------------------------------------------------------------------------------- */
@@ -213,7 +224,7 @@ struct quarry_block {
 	void *address;      /* start */
 	size_t nbytes;      /* usable size */
 	const void *arena;  /* base of its arena; the block's own address for a block with a mapping of its own */
-	int node;           /* OS index of its NUMA node; -1 where the machine has only one or it is not known */
+	int node;           /* what quarry_node_of says: the kernel's number, or -1 */
 };
 
 /** Called for each block, with no lock held: it may allocate and free. Anything but 0 ends the walk. */
@@ -284,7 +295,7 @@ QUARRY_API int quarry_stats_get(struct quarry_stats *stats, size_t size);
 /**
  * One node; bytes unless a name says otherwise. Pools, spans and arenas count where they lie, blocks of pools where
  * their heap is: that differs after spills only. By numa:interleave heaps are of no node, and their blocks are not
- * counted here.
+ * counted here, nor is what their pools have free: live, cached and free_dirty are without them.
  */
 struct quarry_node_stats {
 	uint32_t version;         /* QUARRY_NODE_STATS_VERSION of the library that filled it */
@@ -300,8 +311,9 @@ struct quarry_node_stats {
 	uint64_t arenas_retired;  /* arenas ever unmapped */
 	uint64_t remote_sent;     /* number of blocks that threads of this node sent home to others */
 	uint64_t remote_received; /* number of blocks that came home from threads of other nodes */
-	uint64_t migrations;      /* number of times that a thread of another node came to be served from this one */
-	uint64_t spills;          /* number of times that something wanted here was got elsewhere: no room */
+	uint64_t migrations;      /* number of times that a thread was followed here from another node; not pins */
+	uint64_t spills;          /* number of arenas, runs of units and large blocks wanted here, got elsewhere: no
+	                             room. Pages that the kernel then puts elsewhere: quarry_node_residency */
 };
 
 /**

@@ -300,7 +300,17 @@ START_TEST(the_only_allowed_node_is_known)
 	ck_assert_int_eq(node_home(0), 9);
 	ck_assert_int_eq(node_of_os_index(9), 0);
 	ck_assert_int_eq(node_of_os_index(0), -1);
-	ck_assert(node_is_constant());
+}
+END_TEST
+
+START_TEST(it_is_known_by_numa_off_as_well)
+{
+	play_kernel(1ul << 9);
+	options.numa = OPTION_NUMA_OFF;
+	node_init();
+	assert_one_node();
+	ck_assert_int_eq(node_home(0), 9);
+	ck_assert_ptr_null(node_note());
 }
 END_TEST
 
@@ -349,6 +359,33 @@ START_TEST(missing_module_is_noted)
 	assert_one_node();
 	ck_assert_str_eq(node_note(), "the topology module cannot be loaded");
 	ck_assert_ptr_null(dlerror());
+}
+END_TEST
+
+/* A policy that cannot be followed is reported; that of the default need not be. */
+START_TEST(a_policy_that_is_dropped_is_reported)
+{
+	static const unsigned policies[] = { OPTION_NUMA_INTERLEAVE, OPTION_NUMA_NODE + 1, OPTION_NUMA_LOCAL };
+	static const char *const names[] = { "numa:interleave", "numa:node:1", "" };
+	char line[512] = "";
+	int ends[2], kept = dup(STDERR_FILENO);
+
+	play_kernel(3);
+	setenv("QUARRY_TOPOLOGY", "/nonexistent/module.so", 1);
+	options.numa = policies[_i];
+	ck_assert_int_eq(pipe(ends), 0);
+	ck_assert_int_ge(dup2(ends[1], STDERR_FILENO), 0);
+	node_init();
+	dup2(kept, STDERR_FILENO);
+	close(ends[1]);
+	ck_assert_int_ge(read(ends[0], line, sizeof line - 1), 0);
+	assert_one_node();
+	ck_assert_int_eq(!strstr(line, "QUARRY_CONF:"), policies[_i] == OPTION_NUMA_LOCAL);
+	ck_assert_ptr_nonnull(strstr(line, names[_i]));
+	if (*line) {
+		ck_assert_ptr_nonnull(strstr(line, "the topology module cannot be loaded"));
+		ck_assert_ptr_eq(strchr(line, '\n'), line + strlen(line) - 1);
+	}
 }
 END_TEST
 
@@ -765,10 +802,12 @@ static TCase *without_module(void)
 	tcase_add_test(tcase, threads_see_a_whole_table);
 	tcase_add_test(tcase, nodes_are_found_by_the_kernels_number);
 	tcase_add_test(tcase, the_only_allowed_node_is_known);
+	tcase_add_test(tcase, it_is_known_by_numa_off_as_well);
 	tcase_add_test(tcase, one_allowed_node_opens_nothing);
 	tcase_add_test(tcase, numa_off_opens_nothing);
 	tcase_add_test(tcase, refused_question_is_noted);
 	tcase_add_test(tcase, missing_module_is_noted);
+	tcase_add_loop_test(tcase, a_policy_that_is_dropped_is_reported, 0, 3);
 	tcase_add_test(tcase, foreign_module_is_noted);
 	tcase_add_test(tcase, static_program_has_one_node);
 	tcase_add_test(tcase, running_threads_prevent_discovery);

@@ -66,6 +66,34 @@ START_TEST(a_node_that_may_not_be_used_is_an_error)
 }
 END_TEST
 
+/* In the very call, too, in which the thread is found to have moved. */
+START_TEST(a_node_that_is_asked_for_is_not_the_one_moved_to)
+{
+	const size_t sizes[] = {SMALL, SPAN, LARGE};
+	make_machine(2);
+	run_on(0);
+	thread_heap();
+	run_on(1);
+	for (unsigned i = 0; i < (_i == 0 ? 20000 : 40); i++)
+		expect(quarry_node_of(quarry_malloc_on_node(sizes[_i], OS(0))) == OS(0));
+	ck_assert_uint_eq(slot.heap->node, 1);
+	ck_assert_uint_eq(node_counters[1].migrations, 1);
+}
+END_TEST
+
+/* A block of the own node that is freed serves the next request without a lock, as with malloc. */
+START_TEST(the_own_node_is_served_from_the_cache)
+{
+	make_machine(2);
+	run_on(1);
+	thread_heap();
+	for (unsigned i = 0; i < 1000; i++)
+		quarry_free(quarry_malloc_on_node(SMALL, OS(1)));
+	ck_assert_uint_lt(slot.heap->counters.refills, 10);
+	ck_assert_uint_gt(cached_blocks(slot.heap), 0);
+}
+END_TEST
+
 /* A block of another node is not kept for this thread's next request, however much it allocates the class. */
 START_TEST(blocks_of_another_node_go_home)
 {
@@ -122,6 +150,25 @@ START_TEST(small_blocks_take_the_nodes_of_a_set_by_turns)
 }
 END_TEST
 
+/* Also where another set is asked for in between. */
+START_TEST(the_nodes_of_any_set_have_even_shares)
+{
+	unsigned long masks[] = {mask_of(0) | mask_of(1), mask_of(2) | mask_of(5) | mask_of(7), mask_of(3) | mask_of(4)};
+	unsigned n[8] = {0}, blocks = 600;
+	make_machine(8);
+	for (unsigned i = 0; i < blocks; i++)
+		n[arena_node(quarry_malloc_interleaved(SMALL, &masks[0], LONG_BITS))]++;
+	for (unsigned i = 0; i < blocks; i++)
+		for (unsigned k = 1; k < 3; k++)
+			n[arena_node(quarry_malloc_interleaved(SMALL, &masks[k], LONG_BITS))]++;
+	for (unsigned node = 0; node < 8; node++) {
+		unsigned share = node == 6 ? 0 : node == 2 || node == 5 || node == 7 ? blocks / 3 : blocks / 2;
+		ck_assert_uint_ge(n[node] + 1, share);
+		ck_assert_uint_le(n[node], share + 1);
+	}
+}
+END_TEST
+
 START_TEST(pages_of_large_blocks_are_spread)
 {
 	unsigned long mask = mask_of(1) | mask_of(2);
@@ -145,6 +192,20 @@ START_TEST(pages_of_large_blocks_are_spread)
 	void *everywhere = quarry_malloc_interleaved(LARGE + (64 << 10), NULL, 0);
 	ck_assert_uint_eq(machine_state.last_set.bits[0], 15);
 	quarry_free(everywhere);
+}
+END_TEST
+
+START_TEST(what_is_cut_off_spread_pages_is_unmapped)
+{
+	make_machine(2);
+	char *block = quarry_malloc_interleaved(4 * LARGE, NULL, 0);
+	memset(block, 1, 4 * LARGE);
+	ck_assert_uint_gt(quarry_resize_in_place(block, 2 * LARGE), 0);
+	ck_assert_uint_eq(quarry_usable_size(block), large_good_size(2 * LARGE));
+	ck_assert_uint_eq(large_live_nbytes(), large_good_size(2 * LARGE));
+	ck_assert_uint_eq(large_kept_nbytes(), 0);
+	ck_assert_int_eq(block[2 * LARGE - 1], 1);
+	quarry_free(block);
 }
 END_TEST
 
@@ -180,6 +241,19 @@ START_TEST(kinds_choose_nodes)
 	errno = 0;
 	ck_assert_ptr_null(quarry_malloc_kind(SMALL, (enum quarry_kind)3));
 	ck_assert_int_eq(errno, EINVAL);
+}
+END_TEST
+
+START_TEST(a_kind_is_of_the_node_that_the_thread_runs_on)
+{
+	const size_t sizes[] = SIZES;
+	make_machine(2);
+	run_on(0);
+	quarry_free(quarry_malloc(SMALL));
+	run_on(1);
+	for (size_t i = 0; i < COUNT(sizes); i++)
+		ck_assert_int_eq(quarry_node_of(quarry_malloc_kind(sizes[i], QUARRY_KIND_LATENCY)), OS(1));
+	ck_assert_uint_eq(slot.heap->node, 0); /* a few requests are no move */
 }
 END_TEST
 
@@ -304,18 +378,21 @@ END_TEST
 
 #define MIB ((unsigned long)1024)
 
-static unsigned long free_kib[4];
+static unsigned long free_kib[4], cache_kib[4];
 
 static const char *play_meminfo(const char *path)
 {
-	static char text[200];
+	static char text[1000];
 	for (unsigned node = 0; node < 4; node++) {
 		char name[64];
 		snprintf(name, sizeof(name), "/sys/devices/system/node/node%d/meminfo", OS(node));
 		if (strcmp(path, name) != 0)
 			continue;
-		snprintf(text, sizeof(text), "Node %d MemTotal:  4194304 kB\nNode %d MemFree:   %lu kB\nNode", OS(node),
-		         OS(node), free_kib[node]);
+		snprintf(text, sizeof(text),
+		         "Node %d MemTotal:       4194304 kB\nNode %d MemFree:        %lu kB\n"
+		         "Node %d Inactive:       4000000 kB\nNode %d Inactive(anon): 4000000 kB\n"
+		         "Node %d Active(file):   4000000 kB\nNode %d Inactive(file): %lu kB\nNode",
+		         OS(node), OS(node), free_kib[node], OS(node), OS(node), OS(node), OS(node), cache_kib[node]);
 		return text;
 	}
 	return NULL;
@@ -346,6 +423,57 @@ START_TEST(a_full_node_spills_to_the_nearest_with_room)
 	ck_assert_uint_eq(arena_list_births(), 1); /* the second request found room in the first one's arena */
 	ck_assert_int_eq(quarry_node_of(quarry_malloc_on_node(SMALL, OS(1))), OS(2));
 	ck_assert_uint_gt(node_counters[1].spills, 0);
+}
+END_TEST
+
+START_TEST(what_files_have_left_in_memory_is_room)
+{
+	fill_two_nodes();
+	cache_kib[0] = 100 * MIB;
+	ck_assert_int_eq(quarry_node_of(quarry_malloc(SPAN)), OS(0));
+	ck_assert_int_eq(quarry_node_of(quarry_malloc(LARGE)), OS(0));
+	ck_assert_uint_eq(node_counters[0].spills, 0);
+}
+END_TEST
+
+START_TEST(a_large_node_keeps_no_more_in_reserve)
+{
+	fill_two_nodes();
+	machine_state.nodes[0].nbytes = (uint64_t)64 << 30;
+	free_kib[0] = 256 * MIB + (ARENA_SIZE >> 10) - 1;
+	ck_assert_int_eq(quarry_node_of(quarry_malloc(SPAN)), OS(2));
+	free_kib[0] = 256 * MIB + (ARENA_SIZE >> 10);
+	sleep_ms(1100);
+	ck_assert_int_eq(quarry_node_of(quarry_malloc(LARGE)), OS(0));
+}
+END_TEST
+
+/* It will touch little of it, perhaps. */
+START_TEST(a_huge_block_need_not_fit)
+{
+	fill_two_nodes();
+	free_kib[0] = 1024 * MIB + 2 * MIB;
+	free_kib[2] = 4096 * MIB;
+	ck_assert_int_eq(quarry_node_of(quarry_malloc((size_t)1536 << 20)), OS(0));
+	free_kib[0] = 1024 * MIB;
+	ck_assert_int_eq(quarry_node_of(quarry_malloc((size_t)1536 << 20)), OS(2));
+}
+END_TEST
+
+START_TEST(a_large_block_that_spilled_serves_again)
+{
+	fill_two_nodes();
+	char *block = quarry_malloc(LARGE);
+	ck_assert_int_eq(quarry_node_of(block), OS(2));
+	quarry_free(block);
+	size_t maps = kernel.nmaps;
+	ck_assert_ptr_eq(quarry_malloc(LARGE), block);
+	ck_assert_uint_eq(kernel.nmaps, maps);
+	ck_assert_int_eq(quarry_node_of(block), OS(2));
+	ck_assert_uint_eq(node_counters[0].spills, 2);
+	kernel.most_mapped = 1;
+	ck_assert_ptr_null(quarry_malloc(LARGE));
+	ck_assert_uint_eq(node_counters[0].spills, 2);
 }
 END_TEST
 
@@ -434,9 +562,17 @@ START_TEST(one_node_serves_all_calls)
 }
 END_TEST
 
+static int expect_only_node(const struct quarry_block *block, void *count)
+{
+	expect(block->node == OS(0));
+	++*(unsigned *)count;
+	return 0;
+}
+
 START_TEST(the_only_node_is_known_by_its_number)
 {
 	const size_t sizes[] = SIZES;
+	unsigned count = 0;
 	make_machine(1);
 	ck_assert_uint_eq(node_count(), 1);
 	for (size_t i = 0; i < COUNT(sizes); i++)
@@ -444,6 +580,8 @@ START_TEST(the_only_node_is_known_by_its_number)
 	ck_assert_ptr_null(quarry_malloc_on_node(SMALL, 0));
 	ck_assert_int_eq(quarry_thread_node_set(OS(0)), 0);
 	ck_assert_int_eq(quarry_thread_node_get(), OS(0));
+	ck_assert_int_eq(quarry_walk(expect_only_node, &count), 0);
+	ck_assert_uint_eq(count, COUNT(sizes));
 }
 END_TEST
 
@@ -453,11 +591,16 @@ int main(void)
 	TCase *tcase = new_case(suite, "placement");
 	tcase_add_test(tcase, blocks_lie_on_the_node_asked_for);
 	tcase_add_test(tcase, a_node_that_may_not_be_used_is_an_error);
+	tcase_add_loop_test(tcase, a_node_that_is_asked_for_is_not_the_one_moved_to, 0, 3);
+	tcase_add_test(tcase, the_own_node_is_served_from_the_cache);
 	tcase_add_test(tcase, blocks_of_another_node_go_home);
 	tcase_add_test(tcase, small_blocks_take_the_nodes_of_a_set_by_turns);
+	tcase_add_test(tcase, the_nodes_of_any_set_have_even_shares);
 	tcase_add_test(tcase, pages_of_large_blocks_are_spread);
+	tcase_add_test(tcase, what_is_cut_off_spread_pages_is_unmapped);
 	tcase_add_test(tcase, an_empty_or_wrong_set_is_an_error);
 	tcase_add_test(tcase, kinds_choose_nodes);
+	tcase_add_test(tcase, a_kind_is_of_the_node_that_the_thread_runs_on);
 	tcase_add_test(tcase, a_pinned_thread_stays);
 	tcase_add_test(tcase, a_pin_before_the_first_block_holds_and_is_the_threads_own);
 	tcase_add_test(tcase, without_memory_for_a_heap_a_pin_fails);
@@ -465,6 +608,10 @@ int main(void)
 	tcase_add_test(tcase, a_node_that_is_none_leaves_the_policy_local);
 	tcase_add_test(tcase, units_take_all_nodes_by_turns_by_policy);
 	tcase_add_test(tcase, a_full_node_spills_to_the_nearest_with_room);
+	tcase_add_test(tcase, what_files_have_left_in_memory_is_room);
+	tcase_add_test(tcase, a_large_node_keeps_no_more_in_reserve);
+	tcase_add_test(tcase, a_huge_block_need_not_fit);
+	tcase_add_test(tcase, a_large_block_that_spilled_serves_again);
 	tcase_add_test(tcase, free_units_of_others_come_before_their_arenas);
 	tcase_add_test(tcase, a_node_is_looked_at_again_after_a_while);
 	tcase_add_test(tcase, where_no_node_has_room_the_kernel_decides);

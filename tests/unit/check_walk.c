@@ -93,7 +93,7 @@ START_TEST(each_live_block_once)
 		const struct quarry_block *block = find(blocks[i]);
 		size_t nbytes = quarry_usable_size(blocks[i]);
 		nlive++;
-		expect(block != NULL && block->nbytes == nbytes && block->node == -1);
+		expect(block != NULL && block->nbytes == nbytes && block->node == quarry_node_of(blocks[i]));
 		expect(block->arena == (nbytes > LARGE_REQUEST_THRESHOLD ? blocks[i] : (void *)arena_base(blocks[i])));
 	}
 	ck_assert_uint_eq(nsaid, nlive);
