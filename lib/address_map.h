@@ -38,7 +38,7 @@ _Static_assert(POOL_MAX_UNITS <= 16, "a phase has four bits");
 
 /*
  * All constant once nunits, stored last (release), is not 0. Who was handed a block sees all of it, so free() reads
- * nunits plainly, in the comparison itself; who was not finds 0 or all, since an aligned word is stored whole.
+ * nunits plainly, in the comparison itself. Whoever was not handed one has nothing to look up.
  */
 struct address_map {
 	uintptr_t first_unit; /* of the window; address >> POOL_BITS */

@@ -331,11 +331,12 @@ static void end_grace(void)
 
 void arena_list_after_fork_child(void)
 {
+	has_rcu_readers = has_rcu_readers && rcu_calls() != NULL;
 	end_grace();
 	arena_list_unmap();
 }
 
-bool arena_list_retire(unsigned node, uint8_t age, unsigned keep)
+bool arena_list_retire(unsigned node, uint8_t age, unsigned keep, bool past_rcu)
 {
 	bool barrier_works = barrier_still_works();
 	/* The node's lock is outside the list's: what is pinned stays listed, and nothing is pinned in between. */
@@ -343,7 +344,7 @@ bool arena_list_retire(unsigned node, uint8_t age, unsigned keep)
 	lock_take(&list_lock, LOCK_LIST);
 	bool by_rcu = has_rcu_readers;
 	bool free_to_go = npins == 0 && in_grace == NULL; /* one grace period at a time */
-	if (by_rcu && !barrier_works)
+	if (by_rcu && (!past_rcu || !barrier_works))
 		free_to_go = false;
 	struct arena_object *retired = free_to_go ? take_empty(&node_arenas[node], age, keep) : NULL;
 	for (struct arena_object *arena = retired; arena != NULL; arena = arena->nextarena)

@@ -59,9 +59,10 @@ size_t arena_list_purge(unsigned node, uint8_t age, size_t nbytes);
 /**
  * Retire empty clean arenas of the node that have been so for age ticks, except for `keep` of them, and wait for a
  * grace period if there are any; arena_list_unmap then unmaps them. Returns whether there are. No lock held, not
- * inside a read section.
+ * inside a read section; past_rcu: the caller knows that of liburcu's, too, as it was open when he looked. If not, and
+ * there are readers by RCU, nothing is retired.
  */
-bool arena_list_retire(unsigned node, uint8_t age, unsigned keep);
+bool arena_list_retire(unsigned node, uint8_t age, unsigned keep, bool past_rcu);
 
 /** Unmap what was retired and has seen its grace period. Under claim_lock. */
 void arena_list_unmap(void);
@@ -95,7 +96,7 @@ extern struct arena_list_counters arena_list_counters;
 void arena_list_admit_rcu(void);
 
 /**
- * The lock of readers that may not register with RCU (threads that begin or end). Retirement passes it once after its
+ * The lock of readers that do not go by RCU (threads that begin or end; where liburcu is not open). Retirement passes it once after its
  * grace period.
  */
 void arena_list_reader_lock(void);

@@ -167,8 +167,7 @@ void cache_age(struct heap *heap)
 /* What all bounds may grow by: a part of what the heap has out, so that a small heap is not mostly cache. */
 static size_t cache_cap(const struct heap *heap)
 {
-	int64_t out = atomic_load_explicit(&heap->counters.out_nbytes, relaxed);
-	size_t cap = CACHE_GROWTH_NBYTES + (out > 0 ? (size_t)out / CACHE_GROWTH_PART : 0);
+	size_t cap = CACHE_GROWTH_NBYTES + heap_out_of_own(heap) / CACHE_GROWTH_PART;
 	size_t most = (size_t)options.cache_kib << 10;
 	return cap < most ? cap : most;
 }

@@ -239,7 +239,7 @@ static bool begin(struct heap *heap, enum claim_scope scope, bool *whole)
 		goes_on = wanted;
 	}
 	heap->visited = !goes_on;
-	if (wanted || access == EMPTIED)
+	if (wanted || access == EMPTIED || scope == CLAIM_POKE) /* one that lives in its cache sorts nothing itself */
 		empty_inbox(heap);
 	remote_unlock(heap);
 	return goes_on;

@@ -245,7 +245,7 @@ void entry_free_twice(void *ptr, uint32_t word)
 }
 
 /* Is a block of another heap worth keeping? While this thread allocates the class and has little of it, and if it is of
- * this node. The thread's own counts: no announcement is needed to read them. */
+ * this node. Without an announcement: a visitor changes these counts only while the thread is diverted. */
 static force_inline bool is_wanted(const struct heap *heap, uint32_t word)
 {
 	unsigned szidx = word_szidx(word);
@@ -284,7 +284,7 @@ static __attribute__((noinline)) void free_locked(struct block *block, uint32_t 
 	struct heap *heap = slot.heap;
 	heap_lock(heap);
 	claim_settle(heap);
-	if (unlikely(heap->cache.head[szidx] == block)) {
+	if (unlikely(heap->cache.head[szidx] == block || heap->outbox[cache_bucket(word_owner(word))].head == block)) {
 		entry_free_twice(block, word);
 	} else if (word_owner(word) == heap->id || is_wanted(heap, word)) {
 		if (cache_push(&heap->cache, szidx, block))
@@ -321,12 +321,12 @@ static force_inline void post(struct block *block, uint32_t word)
 	struct heap *heap = cache_announce((uint32_t)(NB_SIZE_CLASSES + bucket));
 	struct outbox *box = &heap->outbox[bucket];
 	struct block *head = box->head;
-	if (unlikely(heap == &heap_empty) || (head != NULL && (box->owner != word_owner(word) || box->room < nbytes))) {
-		free_locked(block, word);
-		return;
-	}
 	if (unlikely(head == block)) {
 		entry_free_twice(block, word);
+		return;
+	}
+	if (unlikely(heap == &heap_empty) || (head != NULL && (box->owner != word_owner(word) || box->room < nbytes))) {
+		free_locked(block, word);
 		return;
 	}
 	if (head == NULL) {
@@ -357,6 +357,8 @@ static force_inline void free_small(struct block *block, uint32_t word)
 {
 	if (QUARRY_DEBUG || unlikely(slot.state != SLOT_READY) || unlikely(entry_is_interior(block, word)))
 		free_odd(block, word);
+	else if (unlikely(atomic_load_explicit(&slot.current, memory_order_relaxed) == &heap_empty))
+		free_locked(block, word);
 	else if (is_wanted(slot.heap, word) || word_owner(word) == slot.heap->id)
 		keep(block, word);
 	else

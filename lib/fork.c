@@ -60,13 +60,13 @@ static void child(void)
 	lock_forget_held();
 	let_go(true);
 	claim_orphans(slot.heap);
+	if (rcu == NULL && was_threaded)
+		rcu_after_fork_child();
 	arena_list_after_fork_child();
 	thread_after_fork_child();
 	purge_after_fork_child();
 	if (rcu != NULL)
 		rcu->after_fork_child();
-	if (was_threaded)
-		rcu_after_fork_child();
 }
 
 void fork_init(void)

@@ -171,6 +171,21 @@ static void set_words(struct heap *heap, struct pool_header *pool)
 		address_map_set(start + phase * POOL_SIZE, 1, word_of_pool(heap->id, phase, pool->szidx));
 }
 
+static void count_moved(struct heap *heap, int64_t nbytes)
+{
+	int64_t sum = atomic_load_explicit(&heap->counters.moved_nbytes, relaxed) + nbytes;
+	atomic_store_explicit(&heap->counters.moved_nbytes, sum, relaxed);
+}
+
+/* Under both locks. What the pool has out goes over with it; not in out_nbytes, which statistics sum up meanwhile. */
+static void change_owner(struct heap *from, struct heap *to, struct pool_header *pool)
+{
+	int64_t out = (int64_t)(pool->count * sizeclass_nbytes(pool->szidx));
+	count_moved(from, -out);
+	count_moved(to, out);
+	set_words(to, pool);
+}
+
 static struct pool_header *ring_front(struct heap *heap, unsigned szidx)
 {
 	struct pool_link *ring = &heap->usedpools[szidx];
@@ -211,7 +226,7 @@ static bool borrow_pool(struct heap *heap, unsigned szidx)
 	struct pool_header *pool = ring_front(shared, szidx);
 	if (pool != NULL) {
 		pool_unlink(pool);
-		set_words(heap, pool);
+		change_owner(shared, heap, pool);
 	}
 	heap_unlock(shared);
 	if (pool == NULL)
@@ -301,7 +316,7 @@ void heap_give_rings(struct heap *heap)
 		while (!pool_ring_is_empty(&heap->usedpools[szidx])) {
 			struct pool_header *pool = ring_front(heap, szidx);
 			pool_unlink(pool);
-			set_words(shared, pool);
+			change_owner(heap, shared, pool);
 			pool_link_front(&shared->usedpools[szidx], pool);
 		}
 	heap_unlock(shared);

@@ -45,11 +45,11 @@ struct outbox {
 
 /* Lists that a slot may announce: the cache's classes, then the outbox's buckets. */
 #define CACHE_LISTS (NB_SIZE_CLASSES + OUTBOX_BUCKETS)
-_Static_assert(CACHE_LISTS <= UINT8_MAX, "a list is named by a byte");
+_Static_assert(CACHE_LISTS <= 0xfc, "a list is named by the low byte of a word, and that of a span's names none");
 
 enum heap_kind { HEAP_ATTACHED, HEAP_PARKED, HEAP_SHARED };
 
-/* What is kept per class beside the list; under the lock, except allocates, which its thread also reads. */
+/* What is kept per class beside the list. The attached thread's alone, without the lock too, unless it is diverted. */
 struct cache_class {
 	uint8_t refills;    /* from the shared heap while the class is young; then YOUNG_REFILLS */
 	uint8_t flushed;    /* overflowed since the last refill: the next refill doubles the bound */
@@ -63,6 +63,7 @@ struct cache_class {
 struct heap_counters {
 	_Atomic uint64_t refills, flushes, visits, remote_frees;
 	_Atomic int64_t out_nbytes; /* bytes of blocks that left pools, less those that came back; sums over heaps */
+	_Atomic int64_t moved_nbytes; /* of these, what pools had out when they came to this heap, less when they went */
 };
 
 struct heap {
@@ -170,6 +171,14 @@ static inline void heap_count_out(struct heap *heap, int64_t nbytes)
 {
 	int64_t sum = atomic_load_explicit(&heap->counters.out_nbytes, memory_order_relaxed) + nbytes;
 	atomic_store_explicit(&heap->counters.out_nbytes, sum, memory_order_relaxed);
+}
+
+/** Bytes that the heap's own pools have out, for bounds; any thread. */
+static inline size_t heap_out_of_own(const struct heap *heap)
+{
+	int64_t out = atomic_load_explicit(&heap->counters.out_nbytes, memory_order_relaxed) +
+		      atomic_load_explicit(&heap->counters.moved_nbytes, memory_order_relaxed);
+	return out > 0 ? (size_t)out : 0;
 }
 
 /* The rest of heap_put_block: the pool's place in its ring, or a misuse. */

@@ -16,6 +16,7 @@
 #include "node.h"
 #include "options.h"
 #include "os.h"
+#include "rcu.h"
 #include "thread.h"
 
 #define relaxed memory_order_relaxed
@@ -53,16 +54,10 @@ static size_t dirty_nbytes(void)
 	return arena_list_dirty_nbytes() + large_kept_nbytes();
 }
 
-/* An application that uses liburcu-bp may call us from a read section of its own. */
-static bool may_wait_for_readers(void)
-{
-	return !slot.registering && !rcu_is_reading();
-}
-
-static void retire(uint8_t age, unsigned keep)
+static void retire(uint8_t age, unsigned keep, bool past_rcu)
 {
 	for (unsigned node = 0; node < node_count(); node++) {
-		if (!arena_list_retire(node, age, keep))
+		if (!arena_list_retire(node, age, keep, past_rcu))
 			continue;
 		claim_lock();
 		arena_list_unmap();
@@ -129,7 +124,7 @@ static void *purger(void *unused)
 		advance_tick();
 		claim_visit(turn % POKE_TICKS == 0 ? CLAIM_POKE : CLAIM_IDLE);
 		size_t purged = purge_nodes(TICKS_PER_DECAY, SIZE_MAX) + purge_large(TICKS_PER_DECAY, SIZE_MAX);
-		retire(TICKS_PER_DECAY, KEEP_ARENAS);
+		retire(TICKS_PER_DECAY, KEEP_ARENAS, true);
 		uint64_t now = os_milliseconds();
 		if (purged > 0 || dirty_nbytes() > DIRTY_LEAST_NBYTES)
 			busy_at = now;
@@ -225,8 +220,11 @@ bool purge_all(size_t keep, bool unmap)
 		if (dirty - purged > keep)
 			purged += purge_nodes(0, dirty - keep - purged);
 	}
-	if (unmap && may_wait_for_readers())
-		retire(0, 0);
+	/* An application that uses liburcu-bp may call us from a read section of its own. liburcu may be opened between the
+	 * two looks, hence this order. */
+	bool past_rcu = rcu_calls() != NULL;
+	if (unmap && !thread_may_be_reading())
+		retire(0, 0, past_rcu);
 	return purged > 0;
 }
 

@@ -21,7 +21,6 @@ extern const struct rcu_calls rcu_linked __attribute__((weak, visibility("hidden
 
 static struct rcu_calls opened;
 static const struct rcu_calls *_Atomic published;
-static void *library;
 enum { CLOSED, OPENING, OPEN, REFUSED };
 static _Atomic int state;
 char rcu_readers;
@@ -29,13 +28,6 @@ char rcu_readers;
 const struct rcu_calls *rcu_calls(void)
 {
 	return atomic_load_explicit(&published, memory_order_acquire);
-}
-
-/* Of a thread-local variable the loader gives the calling thread's. */
-static void *opened_reader(void)
-{
-	void **reader = dlsym(library, "urcu_bp_reader");
-	return reader == NULL ? NULL : *reader;
 }
 
 /* A failure leaves no message behind, which the program's next dlerror would take for its own. */
@@ -57,14 +49,13 @@ static const struct rcu_calls *open_library(void)
 	/* Where the loader lies; a static program has none, though it may have linked dlopen. */
 	if (!getauxval(AT_BASE) || !dlopen || !dlsym || !dlerror)
 		return NULL;
-	library = dlopen(SONAME, RTLD_NOW | RTLD_LOCAL);
-	bool whole = library != NULL && dlsym(library, "urcu_bp_reader") != NULL;
+	void *library = dlopen(SONAME, RTLD_NOW | RTLD_LOCAL);
+	bool whole = library != NULL;
 	for (size_t i = 0; whole && i < sizeof(calls) / sizeof(calls[0]); i++) {
 		void *call = dlsym(library, calls[i].name);
 		*(void **)((char *)&opened + calls[i].offset) = call;
 		whole = call != NULL;
 	}
-	opened.reader = opened_reader;
 	if (!whole)
 		dlerror();
 	return whole ? &opened : NULL;
@@ -88,6 +79,6 @@ bool rcu_open(void)
 
 void rcu_after_fork_child(void)
 {
-	if (rcu_calls() == NULL)
-		atomic_store(&state, REFUSED);
+	atomic_store(&published, NULL);
+	atomic_store(&state, REFUSED);
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * RCU: the door to liburcu. Flavour bp: it needs no announcement by threads, registers them without allocating, and
- * has fork hooks.
+ * RCU: the door to liburcu. Flavour bp: it needs no announcement by threads, and has fork hooks.
  *
  * Owns the table of liburcu's calls. A program that has neither a reader nor an arena to retire under one never loads
  * liburcu, and starts faster by that: the shared libraries open it when the first reader comes; the archives, whose
@@ -32,30 +31,22 @@ struct rcu_calls {
 	void (*before_fork)(void);
 	void (*after_fork_parent)(void);
 	void (*after_fork_child)(void);
-	void *(*reader)(void); /* this thread's registration; NULL without one */
 };
 
-/** Open liburcu unless it is. False: it cannot be had, and will not be. Calls the loader: no lock held. */
+/**
+ * Open liburcu unless it is. False: it cannot be had, or another thread is opening it just now. Calls the loader: no
+ * lock held.
+ */
 bool rcu_open(void);
 
 /** The table; NULL while liburcu is not open. */
 const struct rcu_calls *rcu_calls(void);
 
-/** In the child of a threaded process: another thread may have held the loader's locks; what is not open stays closed. */
+/**
+ * In the child of a threaded process that had not opened it when the fork began: it stays closed, since another thread
+ * may have held the loader's locks or liburcu's.
+ */
 void rcu_after_fork_child(void);
-
-/** Has this thread registered? Doing so maps memory, and liburcu aborts where that is refused. */
-static inline bool rcu_is_registered(void)
-{
-	const struct rcu_calls *calls = rcu_calls();
-	return calls != NULL && calls->reader() != NULL;
-}
-
-/** Asked without registering. */
-static inline bool rcu_is_reading(void)
-{
-	return rcu_is_registered() && rcu_calls()->read_ongoing();
-}
 
 /*
  * ThreadSanitizer sees neither liburcu's barriers nor its grace periods. These tell it what both promise: what was

@@ -6,11 +6,6 @@
 
 #include "rcu.h"
 
-static void *linked_reader(void)
-{
-	return URCU_TLS(urcu_bp_reader);
-}
-
 __attribute__((visibility("hidden"))) const struct rcu_calls rcu_linked = {
 	.register_thread = urcu_bp_register_thread,
 	.read_lock = urcu_bp_read_lock,
@@ -20,5 +15,4 @@ __attribute__((visibility("hidden"))) const struct rcu_calls rcu_linked = {
 	.before_fork = urcu_bp_before_fork,
 	.after_fork_parent = urcu_bp_after_fork_parent,
 	.after_fork_child = urcu_bp_after_fork_child,
-	.reader = linked_reader,
 };

@@ -19,8 +19,7 @@ static void push(struct heap *owner, struct block *head, struct block *tail, siz
 
 size_t remote_bound(const struct heap *owner)
 {
-	int64_t out = atomic_load_explicit(&owner->counters.out_nbytes, relaxed);
-	return INBOX_NBYTES + (out > 0 ? (size_t)out / INBOX_PART : 0);
+	return INBOX_NBYTES + heap_out_of_own(owner) / INBOX_PART;
 }
 
 /* Is more in the inbox than may wait there? */

@@ -19,7 +19,7 @@ struct heap;
 enum slot_state {
 	SLOT_NONE,      /* never allocated */
 	SLOT_ATTACHING, /* inside libc or liburcu on the way to a heap: allocates from the shared heap */
-	SLOT_READY,     /* has a heap; registered with RCU */
+	SLOT_READY,     /* has a heap */
 	SLOT_DEAD       /* after its exit hook, or without one: the shared heap, for good */
 };
 

@@ -241,6 +241,12 @@ void thread_reader_leave(bool by_rcu)
 		arena_list_reader_unlock();
 }
 
+bool thread_may_be_reading(void)
+{
+	const struct rcu_calls *rcu = rcu_calls();
+	return slot.registering || (rcu != NULL && (!slot.registered || rcu->read_ongoing()));
+}
+
 void thread_after_fork_child(void)
 {
 	atomic_store_explicit(&nthreads, slot.state == SLOT_READY, relaxed);

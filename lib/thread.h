@@ -53,6 +53,12 @@ int thread_pinned(void);
 bool thread_reader_enter(void);
 void thread_reader_leave(bool by_rcu);
 
+/**
+ * May this thread be in a read section of liburcu's, be it the application's own? Not if it is registered and says no,
+ * nor while liburcu is not open. Calls neither the loader nor malloc.
+ */
+bool thread_may_be_reading(void);
+
 /** Make the key of the exit hook, and the fork handlers. By the constructor; the first attach does it otherwise. */
 void thread_init(void);
 

@@ -46,6 +46,30 @@ static void after_another_thread(size_t nbytes)
 	quarry_free(misuse_is_next(block));
 }
 
+#define FEW 64
+
+static void *free_all_and_last_again(void *blocks)
+{
+	void **list = blocks;
+
+	for (int i = 0; i < FEW; i++)
+		quarry_free(list[i]);
+	quarry_free(misuse_is_next(list[FEW - 1]));
+	return NULL;
+}
+
+/* Blocks of another thread's, of a size that fills the chain on which they go home. */
+static void at_the_end_of_a_chain(size_t nbytes)
+{
+	static void *blocks[FEW];
+	pthread_t thread;
+
+	for (int i = 0; i < FEW; i++)
+		blocks[i] = quarry_malloc(nbytes);
+	CHECK(pthread_create(&thread, NULL, free_all_and_last_again, blocks) == 0);
+	CHECK(pthread_join(thread, NULL) == 0);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct misuse misuses[] = {
@@ -53,6 +77,7 @@ int main(int argc, char **argv)
 		{ "double free after others", after_others, 100, CLASS_AND_ARENA, 1 },
 		{ "double free after others", after_others, 3000000, ADDRESS_ONLY, 0 },
 		{ "double free after thousands", after_thousands, 100, ADDRESS_ONLY, 1 },
+		{ "double free at the end of a chain", at_the_end_of_a_chain, 1024, CLASS_AND_ARENA, 0 },
 		{ "double free after another thread", after_another_thread, 64, CLASS_AND_ARENA, 1 },
 		{ "double free after another thread", after_another_thread, 30000, ADDRESS_ONLY, 0 },
 	};

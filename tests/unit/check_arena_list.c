@@ -30,7 +30,7 @@ static unsigned narenas(void)
 
 static bool retire(uint8_t age, unsigned keep)
 {
-	bool any = arena_list_retire(0, age, keep);
+	bool any = arena_list_retire(0, age, keep, true);
 	arena_list_unmap();
 	return any;
 }

@@ -202,6 +202,8 @@ START_TEST(pools_go_to_the_shared_heap_and_are_borrowed_from_it)
 	heap_give_rings(idle);
 	heap_unlock(idle);
 	ck_assert_ptr_eq(owner_of(blocks[0]), idle); /* full: in no ring */
+	ck_assert_uint_eq(heap_out_of_own(idle), capacity * SMALL);
+	ck_assert_uint_eq(heap_out_of_own(shared), SMALL + sizeclass_nbytes(other));
 	ck_assert_ptr_eq(owner_of(blocks[capacity]), shared);
 	ck_assert_ptr_eq(owner_of(lone), shared);
 	ck_assert_uint_eq(ring_length(idle, SMALL_SZIDX), 0);

@@ -199,12 +199,12 @@ END_TEST
 START_TEST(a_thread_without_heap_reads_under_the_lock)
 {
 	ck_assert(thread_reader_enter());
-	ck_assert(rcu_is_reading());
+	ck_assert(thread_may_be_reading());
 	thread_reader_leave(true);
-	ck_assert(!rcu_is_reading());
+	ck_assert(!thread_may_be_reading());
 	slot.state = SLOT_DEAD;
 	ck_assert(!thread_reader_enter());
-	ck_assert(!rcu_is_reading());
+	ck_assert(!thread_may_be_reading());
 	thread_reader_leave(false);
 	slot.state = SLOT_READY;
 }
@@ -213,12 +213,12 @@ END_TEST
 START_TEST(registering_is_not_tried_where_no_page_is_left)
 {
 	thread_heap();
-	if (rcu_is_registered())
+	if (slot.registered)
 		return;
 	kernel.most_mapped = 1;
 	ck_assert(!thread_reader_enter());
 	thread_reader_leave(false);
-	ck_assert(!rcu_is_registered());
+	ck_assert(!slot.registered);
 	kernel.most_mapped = 0;
 	ck_assert(thread_reader_enter());
 	ck_assert_uint_eq(slot.registering, 0);
