@@ -337,8 +337,9 @@ static bool visit_all(enum claim_scope scope)
 		heap->visited = 0;
 	for (int tries = 0; missed > 0 && tries < (scope == CLAIM_ALL ? MOST_TRIES : 1); tries++)
 		missed = visit_round(scope, &whole);
-	if (scope == CLAIM_ALL)
-		claim_empty_inboxes();
+	if (scope != CLAIM_ALL)
+		return whole; /* who was missed had come back to life */
+	claim_empty_inboxes();
 	return whole && missed == 0;
 }
 
