@@ -340,13 +340,11 @@ static force_inline void post(struct block *block, uint32_t word)
 	box->head = block;
 }
 
-/* Without a heap, a misuse, or a debug build. */
+/* Without a heap, or a misuse. */
 static cold_path void free_odd(struct block *block, uint32_t word)
 {
-	if (unlikely(entry_is_interior(block, word)))
+	if (entry_is_interior(block, word))
 		entry_report_misuse("free of an interior pointer", block, word);
-	else if (QUARRY_DEBUG && mark_freed(block, word, true))
-		entry_report_misuse("double free", block, word);
 	else if (thread_heap() != NULL)
 		free_locked(block, word);
 	else
@@ -355,7 +353,10 @@ static cold_path void free_odd(struct block *block, uint32_t word)
 
 static force_inline void free_small(struct block *block, uint32_t word)
 {
-	if (QUARRY_DEBUG || unlikely(slot.state != SLOT_READY) || unlikely(entry_is_interior(block, word)))
+	bool interior = entry_is_interior(block, word);
+	if (QUARRY_DEBUG && !interior && mark_freed(block, word, true))
+		entry_report_misuse("double free", block, word);
+	else if (unlikely(interior) || unlikely(slot.state != SLOT_READY))
 		free_odd(block, word);
 	else if (unlikely(atomic_load_explicit(&slot.current, memory_order_relaxed) == &heap_empty))
 		free_locked(block, word);
