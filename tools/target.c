@@ -122,9 +122,11 @@ bool target_open_process(struct target *target, pid_t pid)
 	return target_error(target, "nothing of process %d can be read", (int)pid);
 }
 
+/* One that is ending has no memory any more before it shows as a zombie: its size, the 23rd figure, is 0. */
 bool target_is_alive(const struct target *target)
 {
-	char name[64], text[512], *state;
+	char name[64], text[512], *state, letter;
+	unsigned long long nbytes;
 
 	if (target->core >= 0)
 		return true;
@@ -132,7 +134,11 @@ bool target_is_alive(const struct target *target)
 	if (!tool_read_file(name, text, sizeof text))
 		return false;
 	state = strrchr(text, ')');
-	return state && state[1] == ' ' && state[2] != 'Z' && state[2] != 'X';
+	return state &&
+	       sscanf(state + 1,
+		      " %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &letter,
+		      &nbytes) == 2 &&
+	       letter != 'Z' && letter != 'X' && nbytes > 0;
 }
 
 bool target_read(const struct target *target, uint64_t address, void *buffer, size_t nbytes)
