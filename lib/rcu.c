@@ -20,9 +20,8 @@ extern __typeof__(dlerror) dlerror __attribute__((weak));
 extern const struct rcu_calls rcu_linked __attribute__((weak, visibility("hidden")));
 
 static struct rcu_calls opened;
-static const struct rcu_calls *_Atomic published;
-enum { CLOSED, OPENING, OPEN, REFUSED };
-static _Atomic int state;
+static const struct rcu_calls *_Atomic published; /* by whoever set tried, once (release); read anywhere (acquire) */
+static _Atomic bool tried;
 char rcu_readers;
 
 const struct rcu_calls *rcu_calls(void)
@@ -63,22 +62,20 @@ static const struct rcu_calls *open_library(void)
 
 bool rcu_open(void)
 {
-	int before = CLOSED;
 	if (likely(rcu_calls() != NULL))
 		return true;
 	/* Another thread that opens it just now is not waited for: it may be waiting for us, over the loader's lock. */
-	if (!atomic_compare_exchange_strong(&state, &before, OPENING))
+	if (atomic_exchange(&tried, true))
 		return false;
 	int saved_errno = errno;
 	const struct rcu_calls *calls = &rcu_linked != NULL ? &rcu_linked : open_library();
 	errno = saved_errno;
 	atomic_store_explicit(&published, calls, memory_order_release);
-	atomic_store(&state, calls != NULL ? OPEN : REFUSED);
 	return calls != NULL;
 }
 
 void rcu_after_fork_child(void)
 {
+	atomic_store(&tried, true);
 	atomic_store(&published, NULL);
-	atomic_store(&state, REFUSED);
 }

@@ -244,7 +244,9 @@ void thread_reader_leave(bool by_rcu)
 bool thread_may_be_reading(void)
 {
 	const struct rcu_calls *rcu = rcu_calls();
-	return slot.registering || (rcu != NULL && (!slot.registered || rcu->read_ongoing()));
+	/* At its end a thread is registered no more, and asking would register it again. */
+	bool can_tell = slot.state == SLOT_READY && slot.registered;
+	return slot.registering || (rcu != NULL && (!can_tell || rcu->read_ongoing()));
 }
 
 void thread_after_fork_child(void)
