@@ -40,6 +40,17 @@ static struct block **head_of(struct heap *heap, uint32_t list)
 	return &heap->outbox[list - NB_SIZE_CLASSES].head;
 }
 
+/* Release and acquire: who finds a heap visited finds in the inboxes of others what it sent them. */
+static void set_visited(struct heap *heap, bool visited)
+{
+	atomic_store_explicit(&heap->visited, visited, memory_order_release);
+}
+
+static bool is_visited(struct heap *heap)
+{
+	return atomic_load_explicit(&heap->visited, memory_order_acquire);
+}
+
 /* --- settle ------------------------------------------------------------------------------------------------------- */
 
 unsigned claim_doubtful(struct heap *heap, struct block *blocks[2])
@@ -94,6 +105,17 @@ static void settle_taken(struct heap *heap)
 	count_list(heap, heap->seen_list);
 }
 
+/* The thread came by before the visitor could take anything. */
+static void obey(struct heap *heap)
+{
+	if (heap->poked == POKED_TO_AGE) {
+		cache_age(heap);
+	} else {
+		cache_flush_all(heap);
+		set_visited(heap, true);
+	}
+}
+
 void claim_settle(struct heap *heap)
 {
 	if (likely(!heap->diverted))
@@ -105,8 +127,9 @@ void claim_settle(struct heap *heap)
 	if (heap->taken && atomic_load_explicit(&cache_exact, relaxed))
 		cache_flush_all(heap); /* what was in doubt was free before the hold began */
 	else if (!heap->taken && heap->poked)
-		cache_age(heap);
-	heap->taken = heap->poked = 0;
+		obey(heap);
+	heap->taken = 0;
+	heap->poked = POKED_NOT;
 	heap->seen_list = CACHE_LISTS;
 	heap->locked = claim_is_locked_mode();
 	if (heap->locked)
@@ -235,10 +258,10 @@ static bool begin(struct heap *heap, enum claim_scope scope, bool *whole)
 		*whole = false;
 	if (access == DIVERT && (wanted || scope == CLAIM_POKE)) {
 		divert(heap);
-		heap->poked = 1;
+		heap->poked = scope == CLAIM_ALL ? POKED_TO_EMPTY : POKED_TO_AGE;
 		goes_on = wanted;
 	}
-	heap->visited = !goes_on;
+	set_visited(heap, !goes_on);
 	if (wanted || access == EMPTIED || scope == CLAIM_POKE) /* one that lives in its cache sorts nothing itself */
 		empty_inbox(heap);
 	remote_unlock(heap);
@@ -278,7 +301,7 @@ static bool step_take(struct heap *heap)
 		return false;
 	take(heap);
 	empty_inbox(heap);
-	heap->visited = 1;
+	set_visited(heap, true);
 	return true;
 }
 
@@ -304,7 +327,7 @@ static unsigned visit_round(enum claim_scope scope, bool *whole)
 	struct visit visit = {.n = 0};
 	unsigned missed = 0;
 	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap)) {
-		if (!heap->visited && begin(heap, scope, whole))
+		if (!is_visited(heap) && begin(heap, scope, whole))
 			visit.heap[visit.n++] = heap;
 		if (visit.n == BATCH || heap_next(heap) == NULL) {
 			*whole = finish(&visit) && *whole;
@@ -312,7 +335,7 @@ static unsigned visit_round(enum claim_scope scope, bool *whole)
 		}
 	}
 	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap))
-		missed += !heap->visited;
+		missed += !is_visited(heap);
 	return missed;
 }
 
@@ -328,13 +351,13 @@ void claim_empty_inboxes(void)
 		}
 }
 
-/* A heap is missed while its thread comes by at just the wrong moments. */
+/* A heap is missed while its thread comes by between the steps: if all are meant, it then empties its cache itself. */
 static bool visit_all(enum claim_scope scope)
 {
 	bool whole = true;
 	unsigned missed = 1;
 	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap))
-		heap->visited = 0;
+		set_visited(heap, false); /* before a thread that is settling says that it has emptied its cache, or after */
 	for (int tries = 0; missed > 0 && tries < (scope == CLAIM_ALL ? MOST_TRIES : 1); tries++)
 		missed = visit_round(scope, &whole);
 	if (scope != CLAIM_ALL)

@@ -7,12 +7,13 @@
  *  Divert   under the heap's lock the visitor stores heap_empty in the slot's `current`. Barrier 1 (membarrier).
  *           From here every new operation of the thread finds empty lists, takes the slow path and waits for the lock.
  *           One operation may still be in flight. It loaded the old `current` before barrier 1, hence it announced its
- *           list before that too: the list is slot.last, and every other list is at rest.
+ *           list before that too: the list is the low byte of slot.last, and every other list is at rest.
  *  Note     the visitor reads `last` and the head H of that list. Barrier 2; it reads H's link. Barrier 3; it reads the
  *           head again. If that still is H, the link was read while H was on the list, with all that the thread had
  *           stored before; else an operation came to its end, and the visitor leaves this heap alone for now.
  *  Take     all lists whole, but of the noted one only what hangs below H: the operation in flight can only pop H, or
  *           push one block B above it. H stays with the list: in doubt. It counts as out.
+ *           Where all caches are meant, a thread that came by before this empties its cache itself as it settles.
  *  Settle   the thread itself, under the lock, on its next way through a slow path, knows that nothing is in flight:
  *           the head says whether H is still there, was popped (the head is H's link) or has B above it.
  *

@@ -47,6 +47,7 @@ struct outbox {
 #define CACHE_LISTS (NB_SIZE_CLASSES + OUTBOX_BUCKETS)
 _Static_assert(CACHE_LISTS <= 0xfc, "a list is named by the low byte of a word, and that of a span's names none");
 
+enum poke { POKED_NOT, POKED_TO_AGE, POKED_TO_EMPTY };
 enum heap_kind { HEAP_ATTACHED, HEAP_PARKED, HEAP_SHARED };
 
 /* What is kept per class beside the list. The attached thread's alone, without the lock too, unless it is diverted. */
@@ -77,10 +78,10 @@ struct heap {
 	struct cache_class classes[NB_SIZE_CLASSES];
 	uint32_t cache_nbytes;     /* sum of the bounds, bytes: capped by options.cache_kib */
 	uint8_t diverted;          /* the thread's next operation takes the slow path and settles */
-	uint8_t poked;             /* it shall age its cache then */
+	uint8_t poked;             /* what it then does to its cache: enum poke */
 	uint8_t taken;             /* a visitor took its lists since it was diverted */
 	uint8_t locked;            /* its lists are touched under the lock only: see claim.h */
-	uint8_t visited;           /* in the visit under way; under VISIT */
+	_Atomic uint8_t visited;   /* emptied since the visit under way began; set under the lock */
 	uint8_t veteran;           /* classes start with pools of their own */
 	_Atomic uint8_t kind;      /* written under the lock; remote.c also reads it without */
 	uint32_t seen_list;        /* the list in doubt, its head and that one's successor, at the visit: claim.h */

@@ -32,8 +32,8 @@
  *
  * Bounds: two rounds of a visit; and                  states   seconds   MB   (one idle core of 2.x GHz)
  *     3 blocks, 3 operations, 2 actions                2.1 M       1.5   220
- *     2 blocks, 4 operations, 3 actions               10.6 M       9     551
- *     2 blocks, 3 operations, 2 actions, WITHDRAW      5.2 M       5     339
+ *     2 blocks, 4 operations, 3 actions               11.1 M      11     576
+ *     2 blocks, 3 operations, 2 actions, WITHDRAW      5.5 M       5     353
  */
 #ifndef BLOCKS
 #define BLOCKS 2
@@ -61,7 +61,9 @@ byte link[BLOCKS + 1] = JUNK, link_late[BLOCKS + 1];
 /* --- the heap, under its lock --- */
 
 bit lock;
-bit attached = 1, diverted, poked, taken, locked;
+bit attached = 1, diverted, taken, locked;
+byte poked; /* enum poke */
+bit visited;
 byte seen_list = LISTS, seen_head, seen_next;
 
 bit held;    /* claim_hold: holders, cache_exact */
@@ -164,7 +166,12 @@ inline settle() {
 	:: diverted ->
 		if
 		:: taken -> settle_taken()
-		:: !taken && poked -> flush_list(0) /* cache_age, list 1 being in use */
+		:: !taken && poked == 1 -> flush_list(0) /* cache_age, list 1 being in use */
+		:: !taken && poked == 2 ->
+#ifndef NO_OBEY /* mutation: says that it has emptied its cache, and has not */
+			flush_list(0); flush_list(1);
+#endif
+			visited = 1
 		:: else
 		fi;
 		if :: taken && held -> flush_list(0); flush_list(1) :: else fi;
@@ -344,7 +351,7 @@ inline divert() { current = 0; diverted = 1 }
 active proctype Visitor()
 {
 	byte actions, rounds;
-	bit visited, walks;
+	bit walks;
 #ifdef FORK
 	byte fork_head[LISTS], fork_link[BLOCKS + 1];
 	bit notes_hold;
@@ -380,6 +387,7 @@ active proctype Visitor()
 		:: goto fork
 #endif
 		fi;
+		visited = 0;
 		rounds = 0;
 		do
 		:: rounds < ROUNDS && !visited ->
@@ -390,7 +398,7 @@ active proctype Visitor()
 				:: is_open -> flush_list(0); flush_list(1); visited = 1
 				:: is_emptied -> visited = 1
 				:: !is_open && !is_emptied && refused -> divert() /* BARRED */
-				:: else -> divert(); poked = 1
+				:: else -> divert(); poked = 2
 				fi
 			}
 			if :: visited || refused -> break :: else fi;
@@ -535,7 +543,7 @@ fork:
 #endif
 over:		skip;
 		d_step {
-			rounds = 0; visited = 0; walks = 0;
+			rounds = 0; walks = 0;
 			for (i : 1 .. BLOCKS) { was_free[i] = 0; was_live[i] = 0; doubtful[i] = 0 }
 			i = 0
 		}

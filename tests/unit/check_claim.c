@@ -131,6 +131,25 @@ START_TEST(idle_is_who_has_not_changed_for_some_visits)
 }
 END_TEST
 
+/* What a visitor of all leaves behind that the thread overtakes. */
+START_TEST(who_overtakes_the_visitor_empties_its_cache_itself)
+{
+	begin_sleeper(40);
+	NEED_BARRIER();
+	actor_do(&actor, lot_free, &lot);
+	claim_visit(CLAIM_POKE);
+	ck_assert(theirs->diverted && !theirs->taken);
+	theirs->poked = POKED_TO_EMPTY;
+	theirs->visited = 0;
+	settle();
+	ck_assert(theirs->visited);
+	ck_assert(!theirs->diverted && !theirs->poked);
+	ck_assert_uint_eq(cached_blocks(theirs), 0);
+	ck_assert_int_eq(out_nbytes(), 0);
+	actor_end(&actor);
+}
+END_TEST
+
 START_TEST(who_is_poked_ages_its_cache_itself)
 {
 	begin_sleeper(40);
@@ -449,6 +468,7 @@ int main(void)
 	tcase_add_test(tcase, the_callers_own_cache_is_emptied_too);
 	tcase_add_test(tcase, a_second_visit_finds_nothing_to_do);
 	tcase_add_test(tcase, idle_is_who_has_not_changed_for_some_visits);
+	tcase_add_test(tcase, who_overtakes_the_visitor_empties_its_cache_itself);
 	tcase_add_test(tcase, who_is_poked_ages_its_cache_itself);
 	tcase_add_test(tcase, nothing_was_in_flight);
 	tcase_add_test(tcase, the_head_was_popped);
