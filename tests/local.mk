@@ -140,6 +140,7 @@ TEST_FILES = \
 	tests/numa/check \
 	tests/numa/figures.py \
 	tests/numa/guest.py \
+	tests/common.sh \
 	tests/programs/common.sh \
 	tests/programs/memcached_client.py \
 	tests/programs/numa_bench.py \

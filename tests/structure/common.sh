@@ -1,32 +1,11 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash disable=SC2034
-# What the structure tests share: places, how to fail and skip, the names that may be seen.
+# What the structure tests share: the compilers' names, and the names that may be seen.
 
-source_dir=$QUARRY_SOURCE_DIR
-build_dir=$QUARRY_BUILD_DIR
-read -r -a cc <<<"$CC"
+# shellcheck source=tests/common.sh
+. "$QUARRY_SOURCE_DIR/tests/common.sh"
 read -r -a cxx <<<"${CXX:-}"
 read -r -a nm <<<"$NM"
-
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-
-failures=0
-complain() {
-	echo "FAIL: $*"
-	failures=$((failures + 1))
-}
-
-# Last line of a test.
-finish() {
-	[ "$failures" -eq 0 ] || exit 1
-	echo "ok"
-}
-
-skip() {
-	echo "SKIP: $*"
-	exit 77
-}
 
 # The quarry_* functions: what the installed header marks.
 api_names() {

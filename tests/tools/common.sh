@@ -2,31 +2,10 @@
 # shellcheck shell=bash disable=SC2034
 # What the tests of the quarry command share.
 
-quarry=$QUARRY_BUILD_DIR/tools/quarry
-source_dir=$QUARRY_SOURCE_DIR
-build_dir=$QUARRY_BUILD_DIR
-read -r -a cc <<<"$CC"
+# shellcheck source=tests/common.sh
+. "$QUARRY_SOURCE_DIR/tests/common.sh"
+quarry=$build_dir/tools/quarry
 unset QUARRY_CONF LD_PRELOAD
-
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-
-failures=0
-complain() {
-	echo "FAIL: $*"
-	failures=$((failures + 1))
-}
-
-# Last line of a test.
-finish() {
-	[ "$failures" -eq 0 ] || exit 1
-	echo "ok"
-}
-
-skip() {
-	echo "SKIP: $*"
-	exit 77
-}
 
 # expect STATUS COMMAND...: its output, both kinds, is then in $scratch/out.
 expect() {

@@ -7,17 +7,21 @@ set -euo pipefail
 command -v python3 >/dev/null || skip "python3 is missing; Debian package: python3"
 subject=$build_dir/tests/tools/subject
 
-# records FILE LEAST: so many lines of JSON with the right sums, in the order of time.
+# records FILE LEAST STILL: so many lines of JSON in the order of time, of which the last STILL, written while nothing
+# moved, have the right sums.
 records() {
-	python3 - "$1" "$2" <<'PROGRAM' || complain "the records of $1: $(head -c 2000 "$1")"
+	python3 - "$@" <<'PROGRAM' || complain "the records of $1: $(head -c 2000 "$1")"
 import json, sys
 records = [json.loads(line) for line in open(sys.argv[1])]
-assert len(records) >= int(sys.argv[2]), len(records)
+least, still = int(sys.argv[2]), int(sys.argv[3])
+assert len(records) >= least, len(records)
 for r in records:
-    parts = r["live"] + r["cached"] + r["free_dirty"] + r["free_clean"] + r["metadata"]
-    assert abs(r["mapped"] - parts) < 1 << 20, (r["mapped"], parts)
     assert r["version"] == 1 and r["resident"] > 0 and r["pid"] > 0 and len(r["nodes"]) >= 1
-    assert abs(sum(n["live"] for n in r["nodes"]) - r["live"]) < 1 << 20, r
+    assert r["large_live"] == sum(n["large_live"] for n in r["nodes"]) >= 16 << 20
+for r in records[len(records) - still:]:
+    assert r["mapped"] == sum(r[part] for part in ("live", "cached", "free_dirty", "free_clean", "metadata")), r
+    for figure in "live", "cached":
+        assert r[figure] == sum(n[figure] for n in r["nodes"]), (figure, r)
 assert [r["time_ms"] for r in records] == sorted(r["time_ms"] for r in records)
 PROGRAM
 }
@@ -31,9 +35,12 @@ wait_for() {
 	complain "not in 20 seconds: $*"
 }
 lines() { [ "$(wc -l <"$1")" -ge "$2" ]; }
+# start WHAT OPTIONS...
 start() {
+	local what=$1
+	shift
 	mkfifo "$scratch/in" "$scratch/ready"
-	"$quarry" run "$@" "$subject" churn <"$scratch/in" >"$scratch/ready" 2>"$scratch/err" &
+	"$quarry" run "$@" "$subject" "$what" <"$scratch/in" >"$scratch/ready" 2>"$scratch/err" &
 	pid=$!
 	exec 3>"$scratch/in" 4<"$scratch/ready"
 	rm "$scratch/in" "$scratch/ready"
@@ -48,7 +55,7 @@ stop() {
 expect 0 "$quarry" run --stats=exit --stats_format=json --stats_file="$scratch/%p.json" "$subject" </dev/null
 [ "$(wc -l <"$scratch/out")" -eq 1 ] || complain "something beside the subject's line was written"
 file=("$scratch"/[0-9]*.json)
-records "${file[0]}" 1
+records "${file[0]}" 1 1
 expect 0 "$quarry" run --stats=exit --stats_file="$scratch/text" "$subject" </dev/null
 expect 0 "$quarry" run --stats=exit --stats_file="$scratch/text" "$subject" </dev/null
 [ "$(grep -c '^Quarry' "$scratch/text")" -eq 2 ] || complain "the second summary is not behind the first"
@@ -57,12 +64,17 @@ expect 0 "$quarry" run --stats=exit --stats_file=/nonexistent/file "$subject" </
 said '^quarry: stats_file:/nonexistent/file cannot be written'
 
 # --- by the clock ---
-start --stats_ms=100 --stats_format=json --stats_file="$scratch/clock.json"
+start hold --stats_ms=50 --stats_format=json --stats_file="$scratch/still.json"
+wait_for test -s "$scratch/still.json"
+wait_for lines "$scratch/still.json" $(($(wc -l <"$scratch/still.json") + 6)) # one may have been begun while it moved
+stop
+records "$scratch/still.json" 6 5
+start churn --stats_ms=100 --stats_format=json --stats_file="$scratch/clock.json"
 wait_for lines "$scratch/clock.json" 10
 stop
-records "$scratch/clock.json" 10
+records "$scratch/clock.json" 10 0
 [ ! -s "$scratch/err" ] || complain "said: $(cat "$scratch/err")"
-start --stats_ms=100 --stats_format=prometheus --stats_file="$scratch/metrics"
+start churn --stats_ms=100 --stats_format=prometheus --stats_file="$scratch/metrics"
 wait_for test -s "$scratch/metrics"
 for _ in {1..50}; do # whole at any time
 	grep -q '^quarry_map_failures_total [0-9]*$' "$scratch/metrics" || complain "not whole"
@@ -84,7 +96,7 @@ assert "quarry_live_bytes" in typed and "quarry_refills_total" in typed
 PROGRAM
 
 # --- on a signal, to standard error; nothing else wakes the writer ---
-start --stats_signal=12 --decay_ms=600000
+start churn --stats_signal=12 --decay_ms=600000
 kill -USR2 "$pid"
 wait_for grep -q '^Quarry' "$scratch/err"
 stop

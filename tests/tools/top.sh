@@ -52,8 +52,8 @@ quarry, pid = sys.argv[1:3]
 child, terminal = pty.fork()
 if child == 0:
     os.environ["TERM"] = "xterm-256color"
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))  # before anybody asks for it
     os.execl(quarry, "quarry", "top", "--delay=0.2", pid)
-fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
 screen = b""
 
 def wait_for(wanted):
