@@ -71,7 +71,8 @@ surface_rooms = \
 # === shared libraries ================================================================================================
 
 include_quarrydir = $(includedir)/quarry
-include_quarry_HEADERS = include/quarry/quarry.h
+include_quarry_HEADERS = \
+	include/quarry/quarry.h
 
 noinst_LTLIBRARIES += lib/libquarry_core.la lib/libquarry_surface.la lib/libquarry_linked.la
 lib_libquarry_core_la_SOURCES = $(core_rooms)

@@ -7,9 +7,9 @@
 read -r -a cxx <<<"${CXX:-}"
 read -r -a nm <<<"$NM"
 
-# The quarry_* functions: what the installed header marks.
+# The quarry_* functions: what the installed headers mark.
 api_names() {
-	sed -n 's/^QUARRY_API .*\b\(quarry_[a-z_]*\)(.*/\1/p' "$source_dir/include/quarry/quarry.h"
+	sed -n 's/^QUARRY_API .*\b\(quarry_[a-z_0-9]*\)(.*/\1/p' "$source_dir"/include/quarry/*.h
 }
 
 # The malloc surface, with the C++ operators new and delete.
