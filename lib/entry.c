@@ -111,11 +111,10 @@ static void *allocate_small(unsigned szidx)
 	}
 }
 
-/* From the thread's heap if that is of the node, else from the one that the node's threads share. */
-static void *allocate_small_on(unsigned node, unsigned szidx)
+/* From the heap, if there is one and it is of the node, else from the one that the node's threads share. */
+static void *allocate_small_on(struct heap *heap, unsigned node, unsigned szidx)
 {
 	enum effort effort = GROW;
-	struct heap *heap = thread_heap(); /* the first free should find one, or each block would go home by itself */
 	bool own = heap != NULL && heap->node == node;
 	for (;;) {
 		uint64_t births = arena_list_births();
@@ -215,7 +214,20 @@ void *entry_malloc_on(unsigned node, size_t nbytes)
 	thread_follow_node();
 	if (nbytes > sizeclass_limit)
 		return allocate_big_on(node, nbytes, ALIGNMENT, &zeroed);
-	struct block *block = allocate_small_on(node, sizeclass_of(nbytes));
+	struct heap *heap = thread_heap(); /* the first free should find one, or each block would go home by itself */
+	struct block *block = allocate_small_on(heap, node, sizeclass_of(nbytes));
+	if (QUARRY_DEBUG && block != NULL)
+		mark_freed(block, address_map_word(block), false);
+	return block;
+}
+
+void *entry_malloc_raw(size_t nbytes, bool *zeroed)
+{
+	unsigned node = thread_node();
+	if (nbytes > sizeclass_limit)
+		return allocate_big_on(node, nbytes, ALIGNMENT, zeroed);
+	*zeroed = false;
+	struct block *block = allocate_small_on(NULL, node, sizeclass_of(nbytes));
 	if (QUARRY_DEBUG && block != NULL)
 		mark_freed(block, address_map_word(block), false);
 	return block;
@@ -384,4 +396,17 @@ void entry_free_slow(void *ptr, uint32_t word)
 		free_small(ptr, word);
 	else
 		free_big(ptr, word);
+}
+
+void entry_free_raw(void *ptr)
+{
+	uint32_t word = address_map_word(ptr);
+	if (!word_is_pool(word))
+		free_big(ptr, word);
+	else if (entry_is_interior(ptr, word))
+		entry_report_misuse("free of an interior pointer", ptr, word);
+	else if (QUARRY_DEBUG && mark_freed(ptr, word, true))
+		entry_report_misuse("double free", ptr, word);
+	else
+		remote_push(word_owner(word), ptr, ptr, sizeclass_nbytes(word_szidx(word)));
 }

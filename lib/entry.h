@@ -37,6 +37,13 @@ void *entry_malloc_on(unsigned node, size_t nbytes);
 /** Allocate nbytes in a mapping of its own, its pages on the nodes of the set by turns. NULL with ENOMEM. */
 void *entry_malloc_over(const struct node_set *over, size_t nbytes);
 
+/**
+ * Allocate and free without the thread's part: from the heap that the node's threads share, under its lock, and home at
+ * once. The thread is not attached. zeroed becomes whether the memory reads as zero. NULL with ENOMEM.
+ */
+void *entry_malloc_raw(size_t nbytes, bool *zeroed);
+void entry_free_raw(void *ptr);
+
 /** Start of the pool that contains ptr, whose word is a pool's. */
 static inline char *entry_pool_start(const void *ptr, uint32_t word)
 {

@@ -55,6 +55,8 @@ core_rooms += \
 # layer 6: what programs call; libc's names are not part of the core
 core_rooms += \
 	lib/entry.h lib/entry.c \
+	lib/resize.h lib/resize.c \
+	lib/raw.c \
 	lib/walk.h lib/walk.c \
 	lib/node_stats.h \
 	lib/stats.h lib/stats.c \
@@ -72,7 +74,9 @@ surface_rooms = \
 
 include_quarrydir = $(includedir)/quarry
 include_quarry_HEADERS = \
-	include/quarry/quarry.h
+	include/quarry/new.h \
+	include/quarry/quarry.h \
+	include/quarry/raw.h
 
 noinst_LTLIBRARIES += lib/libquarry_core.la lib/libquarry_surface.la lib/libquarry_linked.la
 lib_libquarry_core_la_SOURCES = $(core_rooms)

@@ -10,6 +10,7 @@
 #include "os.h"
 #include "purge.h"
 #include "quarry/quarry.h"
+#include "resize.h"
 #include "span.h"
 
 static void *out_of_memory(void)
@@ -112,22 +113,12 @@ void *quarry_pvalloc(size_t nbytes)
 
 /* --- public: sizes ---------------------------------------------------------------------------------------------- */
 
-/* 0 where no block starts at ptr. */
-static size_t usable_by_word(const void *ptr, uint32_t word)
-{
-	if (likely(word_is_pool(word)))
-		return entry_is_interior(ptr, word) ? 0 : sizeclass_nbytes(word_szidx(word));
-	if (word == WORD_SPAN)
-		return (uintptr_t)ptr % POOL_SIZE == 0 ? span_usable(ptr) : 0;
-	return large_usable(ptr);
-}
-
 size_t quarry_usable_size(const void *ptr)
 {
 	if (ptr == NULL)
 		return 0;
 	uint32_t word = address_map_word(ptr);
-	size_t nbytes = usable_by_word(ptr, word);
+	size_t nbytes = resize_usable(ptr, word);
 	if (unlikely(nbytes == 0))
 		entry_report_misuse("size of no block", ptr, word);
 	return nbytes;
@@ -144,22 +135,8 @@ void *quarry_malloc_usable(size_t nbytes, size_t *usable)
 {
 	void *ptr = entry_malloc(nbytes);
 	if (ptr != NULL && usable != NULL)
-		*usable = usable_by_word(ptr, address_map_word(ptr));
+		*usable = resize_usable(ptr, address_map_word(ptr));
 	return ptr;
-}
-
-/* The block's usable size if it could take nbytes where it is, else 0. */
-static size_t resize_by_word(void *ptr, uint32_t word, size_t nbytes)
-{
-	size_t usable = usable_by_word(ptr, word);
-	if (word_is_pool(word) || (nbytes <= usable && nbytes > usable - usable / 4))
-		return nbytes <= usable ? usable : 0;
-	bool done = false;
-	if (word == WORD_SPAN && nbytes > sizeclass_limit && nbytes <= LARGE_REQUEST_THRESHOLD)
-		done = span_resize(ptr, nbytes);
-	else if (word != WORD_SPAN && nbytes > LARGE_REQUEST_THRESHOLD)
-		done = large_resize(ptr, nbytes);
-	return done ? usable_by_word(ptr, word) : nbytes <= usable ? usable : 0;
 }
 
 size_t quarry_resize_in_place(void *ptr, size_t nbytes)
@@ -167,50 +144,23 @@ size_t quarry_resize_in_place(void *ptr, size_t nbytes)
 	if (ptr == NULL)
 		return 0;
 	uint32_t word = address_map_word(ptr);
-	if (usable_by_word(ptr, word) == 0) {
+	if (resize_usable(ptr, word) == 0) {
 		entry_report_misuse("resize of no block", ptr, word);
 		return 0;
 	}
-	return resize_by_word(ptr, word, nbytes);
-}
-
-/* obmalloc's rule: a block that shrinks moves only if that saves more than a quarter of it. */
-static bool is_worth_moving(size_t usable, size_t nbytes)
-{
-	return nbytes > usable || nbytes < usable - usable / 4;
+	return resize_in_place(ptr, word, nbytes);
 }
 
 void *quarry_realloc(void *ptr, size_t nbytes)
 {
 	if (ptr == NULL)
 		return entry_malloc(nbytes);
-	uint32_t word = address_map_word(ptr);
-	size_t usable = usable_by_word(ptr, word);
-	if (unlikely(usable == 0)) {
-		const char *what = word == 0 ? "realloc of a foreign pointer" : "realloc of an interior pointer";
-		entry_report_misuse(what, ptr, word);
-		return out_of_memory();
-	}
 	if (nbytes == 0) {
-		entry_free(ptr);
+		if (resize_is_block(ptr))
+			entry_free(ptr);
 		return NULL;
 	}
-	if (!is_worth_moving(usable, nbytes))
-		return ptr;
-	if (!word_is_pool(word)) {
-		bool stays_big = nbytes > (word == WORD_SPAN ? sizeclass_limit : LARGE_REQUEST_THRESHOLD);
-		if (stays_big && resize_by_word(ptr, word, nbytes) != 0)
-			return ptr;
-		void *moved = word != WORD_SPAN && stays_big ? large_move(ptr, nbytes) : NULL;
-		if (moved != NULL)
-			return moved;
-	}
-	void *fresh = entry_malloc(nbytes);
-	if (fresh == NULL)
-		return nbytes <= usable ? ptr : NULL;
-	memcpy(fresh, ptr, nbytes < usable ? nbytes : usable);
-	entry_free(ptr);
-	return fresh;
+	return resize_block(ptr, nbytes, entry_malloc, entry_free);
 }
 
 void *quarry_reallocarray(void *ptr, size_t count, size_t size)

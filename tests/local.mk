@@ -24,6 +24,7 @@ UNIT_TESTS = \
 	tests/unit/check_pool \
 	tests/unit/check_purge \
 	tests/unit/check_quarry \
+	tests/unit/check_raw \
 	tests/unit/check_remote \
 	tests/unit/check_report \
 	tests/unit/check_sizeclass \

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Resize: see resize.h.
+ */
+#include "resize.h"
+
+#include <errno.h>
+
+#include "span.h"
+
+size_t resize_usable(const void *ptr, uint32_t word)
+{
+	if (likely(word_is_pool(word)))
+		return entry_is_interior(ptr, word) ? 0 : sizeclass_nbytes(word_szidx(word));
+	if (word == WORD_SPAN)
+		return (uintptr_t)ptr % POOL_SIZE == 0 ? span_usable(ptr) : 0;
+	return large_usable(ptr);
+}
+
+bool resize_is_block(const void *ptr)
+{
+	uint32_t word = address_map_word(ptr);
+	if (likely(resize_usable(ptr, word) != 0))
+		return true;
+	entry_report_misuse(word == 0 ? "realloc of a foreign pointer" : "realloc of an interior pointer", ptr, word);
+	errno = ENOMEM;
+	return false;
+}
+
+size_t resize_in_place(void *ptr, uint32_t word, size_t nbytes)
+{
+	size_t usable = resize_usable(ptr, word);
+	if (word_is_pool(word) || (nbytes <= usable && nbytes > usable - usable / 4))
+		return nbytes <= usable ? usable : 0;
+	bool done = false;
+	if (word == WORD_SPAN && nbytes > sizeclass_limit && nbytes <= LARGE_REQUEST_THRESHOLD)
+		done = span_resize(ptr, nbytes);
+	else if (word != WORD_SPAN && nbytes > LARGE_REQUEST_THRESHOLD)
+		done = large_resize(ptr, nbytes);
+	return done ? resize_usable(ptr, word) : nbytes <= usable ? usable : 0;
+}
+
+void *resize_big(void *ptr, uint32_t word, size_t nbytes)
+{
+	bool stays_big = nbytes > (word == WORD_SPAN ? sizeclass_limit : LARGE_REQUEST_THRESHOLD);
+	if (stays_big && resize_in_place(ptr, word, nbytes) != 0)
+		return ptr;
+	return word != WORD_SPAN && stays_big ? large_move(ptr, nbytes) : NULL;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Resize: how large a live block is, and changing that: in place, by moving pages, or by moving to another block that
+ * the caller's way of allocating gives. Owns nothing.
+ */
+#ifndef QUARRY_RESIZE_H
+#define QUARRY_RESIZE_H
+
+#include <string.h>
+
+#include "entry.h"
+#include "large.h"
+
+/** Usable bytes of the block that starts at ptr, whose word is given; 0 where none starts there. */
+size_t resize_usable(const void *ptr, uint32_t word);
+
+/** Reports a misuse, with errno ENOMEM, where no block starts at ptr, and returns false. */
+bool resize_is_block(const void *ptr);
+
+/** The block's usable size if it could take nbytes where it is, else 0, and nothing has changed. */
+size_t resize_in_place(void *ptr, uint32_t word, size_t nbytes);
+
+/** obmalloc's rule: a block that shrinks moves only if that saves more than a quarter of it. */
+static inline bool resize_is_worth_moving(size_t usable, size_t nbytes)
+{
+	return nbytes > usable || nbytes < usable - usable / 4;
+}
+
+/** For a span or a large block: the block, of nbytes now, its pages perhaps moved; NULL: it must be copied. */
+void *resize_big(void *ptr, uint32_t word, size_t nbytes);
+
+/** realloc for a block and nbytes > 0. NULL with ENOMEM: the block is as it was. */
+static force_inline void *resize_block(void *ptr, size_t nbytes, void *(*allocate)(size_t), void (*release)(void *))
+{
+	uint32_t word = address_map_word(ptr);
+	size_t usable = resize_usable(ptr, word);
+	if (unlikely(usable == 0) && !resize_is_block(ptr))
+		return NULL;
+	if (!resize_is_worth_moving(usable, nbytes))
+		return ptr;
+	void *fresh = word_is_pool(word) ? NULL : resize_big(ptr, word, nbytes);
+	if (fresh != NULL)
+		return fresh;
+	fresh = allocate(nbytes);
+	if (fresh == NULL)
+		return nbytes <= usable ? ptr : NULL;
+	memcpy(fresh, ptr, nbytes < usable ? nbytes : usable);
+	release(ptr);
+	return fresh;
+}
+
+#endif
