@@ -61,6 +61,7 @@ BENCH_FILES = \
 	bench/numa_tables.py \
 	bench/programs \
 	bench/publish \
+	bench/python \
 	bench/report.py \
 	bench/results.svg \
 	bench/rows.py \
@@ -69,6 +70,7 @@ BENCH_FILES = \
 	bench/work/history.py \
 	bench/work/memcached_load.py \
 	bench/work/objects.py \
+	bench/work/python.py \
 	bench/work/sales.sql
 
 # === programs ========================================================================================================

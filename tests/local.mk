@@ -96,6 +96,7 @@ STRUCTURE_TESTS = \
 TOOLS_TESTS = \
 	tests/tools/doctor.sh \
 	tests/tools/documented.sh \
+	tests/tools/python.sh \
 	tests/tools/run.sh \
 	tests/tools/stat.sh \
 	tests/tools/statistics.sh \
@@ -115,6 +116,7 @@ LONG_TESTS = \
 	tests/programs/nginx.sh \
 	tests/programs/numa_bench.sh \
 	tests/programs/python.sh \
+	tests/programs/quarry_python.sh \
 	tests/programs/redis.sh \
 	tests/programs/sqlite.sh
 

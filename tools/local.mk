@@ -28,5 +28,14 @@ else
 tools_quarry_SOURCES += tools/top_noscreen.c
 endif
 
+# CPython on Quarry. Warnings of its headers are not ours.
+if HAVE_PYTHON
+bin_PROGRAMS += tools/quarry-python
+dist_man_MANS += man/quarry-python.1
+endif
+tools_quarry_python_SOURCES = tools/python.h tools/python.c tools/python_report.c
+tools_quarry_python_CFLAGS = $(AM_CFLAGS) $(PYTHON_CFLAGS:-I%=-isystem%)
+tools_quarry_python_LDADD = lib/libquarry.la tools/libinspect.la lib/libquarry_core.la $(PYTHON_LIBS)
+
 bashcompletiondir = $(datadir)/bash-completion/completions
-dist_bashcompletion_DATA = tools/completions/quarry
+dist_bashcompletion_DATA = tools/completions/quarry tools/completions/quarry-python
