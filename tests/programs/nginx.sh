@@ -51,8 +51,17 @@ http {
 }
 CONF
 
-workers() {
-	pgrep -P "$server" || true
+# Workers that a reload replaced end by and by: what is asked of each is asked of those that are still there.
+expect_preloaded_workers() {
+	local pid seen=0
+	for pid in $(pgrep -P "$server"); do
+		if (expect_preloaded "$pid") 2>"$work/said"; then
+			seen=$((seen + 1))
+		elif grep -q . "/proc/$pid/maps" 2>/dev/null; then
+			fail "a worker: $(<"$work/said")"
+		fi
+	done
+	[ "$seen" -gt 0 ] || fail "the workers are gone"
 }
 
 # fetch_all LABEL CURL-OPTION...: 60 files by 6 clients, each over one connection, directly and through the proxy.
@@ -82,9 +91,7 @@ fetch_all() {
 }
 
 start_server "$port" nginx -p "$work/" -c "$work/nginx.conf" -e "$work/error.log"
-for pid in $(workers); do
-	expect_preloaded "$pid"
-done
+expect_preloaded_workers
 end=$((SECONDS + ${QUARRY_TEST_SECONDS:-8}))
 rounds=0
 while [ "$SECONDS" -lt "$end" ] || [ "$rounds" -lt 2 ]; do
@@ -95,10 +102,7 @@ while [ "$SECONDS" -lt "$end" ] || [ "$rounds" -lt 2 ]; do
 	kill -HUP "$server"
 	rounds=$((rounds + 1))
 done
-[ -n "$(workers)" ] || fail "the workers are gone"
-for pid in $(workers); do
-	expect_preloaded "$pid"
-done
+expect_preloaded_workers
 if grep -E 'exited on signal|alert|emerg' "$work/error.log"; then
 	fail "workers have failed"
 fi
