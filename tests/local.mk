@@ -38,7 +38,8 @@ STRESS_TESTS = \
 	tests/stress/exchange \
 	tests/stress/inspect \
 	tests/stress/model \
-	tests/stress/remote
+	tests/stress/remote \
+	tests/stress/storm
 
 # The malloc contract as a black box: nothing but libc linked, the library preloaded.
 ABI_TESTS = \
@@ -169,6 +170,10 @@ LDADD = lib/libquarry_core.la $(CHECK_LIBS)
 # A stress test or a fuzzer links all rooms, the constructor among them.
 $(STRESS_TESTS) $(FUZZ_TESTS): LDADD = -Wl,--whole-archive,lib/.libs/libquarry_core.a,--no-whole-archive
 
+# C++'s operators as well.
+tests_stress_storm_LDADD = $(LDADD) lib/.libs/libquarry_surface.a
+tests_stress_storm_DEPENDENCIES = lib/libquarry_core.la lib/libquarry_surface.la
+
 check_PROGRAMS += $(FUZZ_TESTS)
 TESTS += $(FUZZ_TESTS)
 if SANITIZED
@@ -244,6 +249,14 @@ check-unit:
 check-long: $(DEMO_PARTS) $(NUMA_LOADS)
 	QUARRY_TEST_FULL=1 QUARRY_TEST_SECONDS="$${QUARRY_TEST_SECONDS-20}" QUARRY_TEST_LIMIT="$${QUARRY_TEST_LIMIT-600}" \
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(LONG_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(STRESS_TESTS) $(FUZZ_TESTS)'
+
+# The storm of 64 threads for STORM_SECONDS; half an hour by default.
+STORM_SECONDS = 1800
+.PHONY: check-storm
+check-storm:
+	QUARRY_TEST_SECONDS='$(STORM_SECONDS)' QUARRY_TEST_LIMIT='$(STORM_SECONDS)0' \
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS=tests/stress/storm; \
+	status=$$?; cat tests/stress/storm.log; exit $$status
 
 # Where memory lies in machines with several nodes, emulated: some minutes. NUMA_ARGS go to the script (--help), and
 # check-numa-peers does the same on other allocators as well.
