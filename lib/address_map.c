@@ -23,6 +23,9 @@
 #define STRETCHES ((size_t)1 << (WINDOW_BITS - QUARRY_POOL_BITS - STRETCH_BITS))
 
 struct address_map address_map;
+uintptr_t address_map_start = (uintptr_t)1 << 63; /* until the window is fixed, even NULL is far from it */
+size_t address_map_steps;
+uintptr_t address_map_origin;
 
 static struct lock window_lock;
 static _Atomic uint64_t writable[STRETCHES / 64];
@@ -56,6 +59,9 @@ static bool fix_window(unsigned bits)
 		sizeclass_limit = SMALL_REQUEST_THRESHOLD;
 	address_map.first_unit = start >> QUARRY_POOL_BITS;
 	address_map.words = words;
+	address_map_start = start;
+	address_map_origin = (uintptr_t)words - address_map.first_unit * sizeof(*words);
+	__atomic_store_n(&address_map_steps, nunits << (QUARRY_POOL_BITS - ALIGNMENT_BITS), __ATOMIC_RELEASE);
 	__atomic_store_n(&address_map.nunits, nunits, __ATOMIC_RELEASE);
 	return true;
 }

@@ -37,8 +37,8 @@
 _Static_assert(POOL_MAX_UNITS <= 16, "a phase has four bits");
 
 /*
- * All constant once nunits, stored last (release), is not 0. Who was handed a block sees all of it, so free() reads
- * nunits plainly, in the comparison itself. Whoever was not handed one has nothing to look up.
+ * All constant once nunits, stored last (release), is not 0. Who was handed a block sees all of it; whoever was not has
+ * nothing to look up.
  */
 struct address_map {
 	uintptr_t first_unit; /* of the window; address >> POOL_BITS */
@@ -46,6 +46,15 @@ struct address_map {
 	_Atomic uint32_t *words;
 };
 extern struct address_map address_map;
+
+/*
+ * The same for free(), read plainly. No struct: each is an operand by itself. The window in bytes and in multiples of
+ * ALIGNMENT, and its words as if it began at address 0: the way from a block to its word, on which the next malloc
+ * waits, is a shift and a load, and the comparison goes on beside it.
+ */
+extern QUARRY_LOCAL uintptr_t address_map_start;
+extern QUARRY_LOCAL size_t address_map_steps;
+extern QUARRY_LOCAL uintptr_t address_map_origin;
 
 static inline uint32_t word_of_pool(uint32_t owner_id, unsigned phase, unsigned szidx)
 {
@@ -76,10 +85,26 @@ static inline uint32_t word_owner(uint32_t word)
 static force_inline uint32_t address_map_word(const void *ptr)
 {
 	uintptr_t unit = ((uintptr_t)ptr >> QUARRY_POOL_BITS) - address_map.first_unit;
-	size_t nunits = QUARRY_TSAN ? __atomic_load_n(&address_map.nunits, __ATOMIC_RELAXED) : address_map.nunits;
+	size_t nunits = __atomic_load_n(&address_map.nunits, __ATOMIC_RELAXED);
 	if (unlikely(unit >= nunits))
 		return 0;
 	return atomic_load_explicit(&address_map.words[unit], memory_order_relaxed);
+}
+
+/**
+ * As address_map_word, but false for what is no multiple of ALIGNMENT, as for any address outside of the window. One
+ * comparison for both: the rotation puts what is left below ALIGNMENT on top.
+ */
+static force_inline bool address_map_find(const void *ptr, uint32_t *word)
+{
+	uintptr_t offset = (uintptr_t)ptr - address_map_start;
+	uintptr_t step = offset >> ALIGNMENT_BITS | offset << (8 * sizeof(offset) - ALIGNMENT_BITS);
+	size_t nsteps = QUARRY_TSAN ? __atomic_load_n(&address_map_steps, __ATOMIC_RELAXED) : address_map_steps;
+	if (unlikely(step >= nsteps))
+		return false;
+	const _Atomic uint32_t *words = (const _Atomic uint32_t *)address_map_origin;
+	*word = atomic_load_explicit(&words[(uintptr_t)ptr >> QUARRY_POOL_BITS], memory_order_relaxed);
+	return true;
 }
 
 /** Write the words of nunits units from address on. */

@@ -34,6 +34,7 @@ static force_inline struct block *cache_take(unsigned szidx)
 	struct block *block = cache->head[szidx];
 	if (unlikely(block == NULL))
 		return NULL;
+	keep_for_return(block);
 	struct block *next = block->next;
 	cache->room[szidx]++;
 	cache->head[szidx] = next;
@@ -46,9 +47,7 @@ static force_inline bool cache_push(struct cache *cache, unsigned szidx, struct 
 	block->next = cache->head[szidx];
 	compiler_barrier();
 	cache->head[szidx] = block;
-	int32_t room = cache->room[szidx] - 1;
-	cache->room[szidx] = room;
-	return unlikely(room < 0);
+	return unlikely(count_down(cache, offsetof(struct cache, room), szidx));
 }
 
 /** The list is full: return the newer half of it. Under the heap's lock, settled. */

@@ -233,12 +233,12 @@ void *entry_malloc_raw(size_t nbytes, bool *zeroed)
 	return block;
 }
 
-void entry_overflow(unsigned szidx)
+void entry_overflow(uint32_t word)
 {
 	struct heap *heap = slot.heap;
 	heap_lock(heap);
 	claim_settle(heap);
-	cache_overflow(heap, szidx);
+	cache_overflow(heap, word_szidx(word));
 	remote_unlock(heap);
 	leave_slow_path();
 }
@@ -320,7 +320,7 @@ static force_inline void keep(struct block *block, uint32_t word)
 	else if (unlikely(heap->cache.head[szidx] == block))
 		entry_free_twice(block, word);
 	else if (cache_push(&heap->cache, szidx, block))
-		entry_overflow(szidx);
+		entry_overflow(word);
 	else if (unlikely(comes_of_age(heap, szidx)))
 		send_list_home(szidx);
 }
@@ -409,4 +409,10 @@ void entry_free_raw(void *ptr)
 		entry_report_misuse("double free", ptr, word);
 	else
 		remote_push(word_owner(word), ptr, ptr, sizeclass_nbytes(word_szidx(word)));
+}
+
+/* NULL, foreign, or not aligned as any block is. */
+void entry_free_stray(void *ptr)
+{
+	entry_free_slow(ptr, address_map_word(ptr));
 }

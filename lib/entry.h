@@ -18,7 +18,8 @@
 cold_path void *entry_malloc_slow(size_t nbytes);
 __attribute__((noinline)) void *entry_malloc_medium(size_t nbytes);
 __attribute__((noinline)) void entry_free_slow(void *ptr, uint32_t word);
-cold_path void entry_overflow(unsigned szidx);
+__attribute__((noinline)) void entry_free_stray(void *ptr);
+cold_path void entry_overflow(uint32_t word);
 cold_path void entry_free_twice(void *ptr, uint32_t word);
 cold_path void entry_report_misuse(const char *what, const void *ptr, uint32_t word);
 
@@ -69,15 +70,21 @@ static force_inline void *entry_malloc(size_t nbytes)
 
 static force_inline void entry_free(void *ptr)
 {
-	uint32_t word = address_map_word(ptr);
-	unsigned szidx = word_szidx(word);
+	uint32_t word;
+	if (unlikely(!address_map_find(ptr, &word))) {
+		entry_free_stray(ptr);
+		return;
+	}
 	struct heap *heap = cache_announce(word); /* its low byte names the list */
-	if (unlikely(word - heap->word_base >= WORD_OWNER) || unlikely((uintptr_t)ptr % ALIGNMENT != 0) || QUARRY_DEBUG)
+	if (unlikely(word - heap->word_base >= WORD_OWNER) || QUARRY_DEBUG) {
 		entry_free_slow(ptr, word);
-	else if (unlikely(heap->cache.head[szidx] == ptr))
+		return;
+	}
+	unsigned szidx = word_szidx(word);
+	if (unlikely(heap->cache.head[szidx] == ptr))
 		entry_free_twice(ptr, word);
 	else if (cache_push(&heap->cache, szidx, ptr))
-		entry_overflow(szidx);
+		entry_overflow(word);
 }
 
 /** The size is not trusted: the word says what the block is. */

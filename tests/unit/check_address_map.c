@@ -75,7 +75,9 @@ static int some_data = 1;
 
 static void assert_foreign(uintptr_t address)
 {
+	uint32_t word = 0;
 	expect(address_map_word((void *)address) == 0);
+	expect(!address_map_find((void *)address, &word) || word == 0);
 }
 
 static void assert_all_foreign(void)
@@ -133,6 +135,19 @@ START_TEST(the_ends_of_the_window_are_sharp)
 		uintptr_t address = random_next(&seed);
 		if (address < first || address >= end)
 			assert_foreign(address);
+	}
+}
+END_TEST
+
+START_TEST(a_word_is_found_for_aligned_addresses_only)
+{
+	char *mine = place(2 * POOL_SIZE);
+	address_map_set(mine, 2, 0x12345);
+	for (size_t offset = 0; offset < 2 * POOL_SIZE; offset++) {
+		uint32_t word = 0;
+		bool found = address_map_find(mine + offset, &word);
+		expect(found == (offset % ALIGNMENT == 0));
+		expect(word == (found ? 0x12345 : 0));
 	}
 }
 END_TEST
@@ -360,6 +375,7 @@ int main(void)
 	tcase_add_test(tcase, everything_is_foreign_before_the_first_mapping);
 	tcase_add_test(tcase, everything_else_is_foreign_afterwards);
 	tcase_add_test(tcase, the_ends_of_the_window_are_sharp);
+	tcase_add_test(tcase, a_word_is_found_for_aligned_addresses_only);
 	tcase_add_test(tcase, placed_memory_has_words_of_its_own);
 	tcase_add_test(tcase, placed_memory_is_aligned);
 	tcase_add_test(tcase, words_are_writable_across_stretches);
