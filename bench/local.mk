@@ -42,6 +42,7 @@ DEMO_PARTS = \
 BENCH_FILES = \
 	bench/NUMA-MODEL.md \
 	bench/RESULTS.md \
+	bench/accounting \
 	bench/benchlib.py \
 	bench/build-field \
 	bench/chart \
@@ -49,6 +50,7 @@ BENCH_FILES = \
 	bench/demo \
 	bench/field \
 	bench/instructions \
+	bench/loads.py \
 	bench/numa \
 	bench/numa-guest \
 	bench/numa_guest_init.py \

@@ -112,7 +112,7 @@ static void count_sorted(struct heap *heap, unsigned n, size_t nbytes)
 	atomic_store_explicit(&heap->counters.remote_frees, sum, relaxed);
 }
 
-unsigned remote_drain(struct heap *heap, unsigned most)
+static unsigned drain_some(struct heap *heap, unsigned most)
 {
 	size_t nbytes = 0;
 	unsigned n = 0;
@@ -123,6 +123,17 @@ unsigned remote_drain(struct heap *heap, unsigned most)
 	}
 	if (n > 0)
 		count_sorted(heap, n, nbytes);
+	return n;
+}
+
+/* Counted now and then: who looks in from outside meanwhile would find what was sorted both here and in pools. */
+unsigned remote_drain(struct heap *heap, unsigned most)
+{
+	unsigned n = 0, some;
+	do {
+		some = drain_some(heap, most - n < DRAIN_BLOCKS ? most - n : DRAIN_BLOCKS);
+		n += some;
+	} while (some == DRAIN_BLOCKS && n < most);
 	return n;
 }
 

@@ -109,6 +109,7 @@ INSPECT_TESTS = \
 LONG_TESTS = \
 	tests/model/relacy/run.sh \
 	tests/model/run.sh \
+	tests/programs/accounting.sh \
 	tests/programs/bench_field.sh \
 	tests/programs/git.sh \
 	tests/programs/gxx.sh \
@@ -246,7 +247,7 @@ check-unit:
 
 # Real programs, models, and the other tests at full length and size: some minutes.
 .PHONY: check-long
-check-long: $(DEMO_PARTS) $(NUMA_LOADS)
+check-long: $(DEMO_PARTS) $(BENCH_LOADS)
 	QUARRY_TEST_FULL=1 QUARRY_TEST_SECONDS="$${QUARRY_TEST_SECONDS-20}" QUARRY_TEST_LIMIT="$${QUARRY_TEST_LIMIT-600}" \
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(LONG_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(STRESS_TESTS) $(FUZZ_TESTS)'
 

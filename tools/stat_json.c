@@ -79,11 +79,16 @@ static void print_nodes(const struct snapshot *snapshot)
 
 static void print_arenas(const struct snapshot *snapshot)
 {
+	const struct layout *layout = snapshot->layout;
+
 	printf(",\n\"arenas\":[");
 	for (size_t i = 0; i < snapshot->narenas; i++) {
 		const struct snapshot_arena *arena = &snapshot->arenas[i];
 
 		printf("%s{\"address\":\"0x%" PRIx64 "\"", i ? ",\n" : "", arena->address);
+		number("bytes", (layout->head_units + arena->units) << layout->pool_bits);
+		number("unit_bytes", UINT64_C(1) << layout->pool_bits);
+		number("head_bytes", (uint64_t)layout->head_units << layout->pool_bits);
 		number("node", arena->node);
 		number("units", arena->units);
 		number("free", arena->free);
