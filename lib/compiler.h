@@ -22,6 +22,9 @@
 /* Data of the library's own, as declared: an instruction may name it as an operand. */
 #define QUARRY_LOCAL __attribute__((visibility("hidden")))
 
+/* A variable of another file that malloc reads: by its distance, not by way of a table of addresses. */
+#define INTERNAL __attribute__((visibility("hidden")))
+
 #define CACHE_LINE 64
 /* Neighbouring lines are fetched in pairs, so what different threads write lies two lines apart. */
 #define FALSE_SHARING_RANGE 128

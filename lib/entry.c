@@ -14,6 +14,7 @@
 #include "purge.h"
 #include "remote.h"
 #include "report.h"
+#include "sample.h"
 #include "span.h"
 #include "thread.h"
 
@@ -29,6 +30,8 @@ static void leave_slow_path(void)
 	purge_hint();
 	if (unlikely(slot.visited))
 		thread_follow_node();
+	if (unlikely(sample_is_asked()))
+		sample_obey();
 }
 
 static void *out_of_memory(void)
@@ -94,7 +97,7 @@ static bool more_memory(unsigned node, uint64_t births, enum effort *effort)
 	return true;
 }
 
-static void *allocate_small(unsigned szidx)
+static __attribute__((noinline)) void *allocate_small(unsigned szidx)
 {
 	enum effort effort = GROW;
 	for (;;) {
@@ -141,17 +144,6 @@ static void *allocate_large(unsigned node, size_t nbytes, size_t alignment, bool
 	return ptr;
 }
 
-void *entry_malloc_over(const struct node_set *over, size_t nbytes)
-{
-	void *ptr = large_alloc_over(over, nbytes);
-	if (ptr == NULL && large_good_size(nbytes) != 0) {
-		purge_all(0, true);
-		ptr = large_alloc_over(over, nbytes);
-	}
-	leave_slow_path();
-	return ptr;
-}
-
 static void *allocate_big_on(unsigned node, size_t nbytes, size_t alignment, bool *zeroed)
 {
 	nbytes += nbytes == 0;
@@ -168,11 +160,95 @@ static void *allocate_big_on(unsigned node, size_t nbytes, size_t alignment, boo
 	}
 }
 
+/* --- the profile -------------------------------------------------------------------------------------------------- */
+
+/* The number of its record goes with a span or large block. */
+static void set_sample(void *ptr, uint32_t number)
+{
+	if (address_map_word(ptr) == WORD_SPAN)
+		span_set_sample(ptr, number);
+	else
+		large_set_sample(ptr, number);
+}
+
+/* 0 also where no block starts. */
+static uint32_t sample_of(const void *ptr, uint32_t word)
+{
+	return word == WORD_SPAN ? span_sample(ptr) : large_sample(ptr);
+}
+
+static void choose(uint64_t rate, void *ptr, size_t nbytes)
+{
+	uint32_t number = sample_take(rate, nbytes);
+	if (number == 0)
+		sample_drop();
+	else
+		set_sample(ptr, number);
+}
+
+/* A span or large block that the program is about to get. */
+static void *counted_big(void *ptr, size_t nbytes)
+{
+	uint64_t rate = sample_rate();
+	nbytes += nbytes == 0;
+	if (unlikely(rate != 0) && ptr != NULL && sample_count_big(rate, nbytes) && sample_is_due(rate, nbytes))
+		choose(rate, ptr, nbytes);
+	return ptr;
+}
+
+/* The credit is used up. Where the request is chosen, it comes as a span; NULL: it is not, or no span can be had. */
+static cold_path void *malloc_due(unsigned node, size_t nbytes)
+{
+	uint64_t rate = sample_rate();
+	bool zeroed;
+	int saved_errno = errno;
+	if (rate == 0 || !sample_is_due(rate, nbytes))
+		return NULL;
+	void *ptr = allocate_big_on(node, sizeclass_nbytes(sizeclass_of(nbytes)), ALIGNMENT, &zeroed);
+	errno = saved_errno;
+	if (ptr != NULL)
+		choose(rate, ptr, nbytes);
+	else
+		sample_drop();
+	return ptr;
+}
+
+/* A small request that takes a slow path anyway. NULL: it is not chosen. */
+static void *counted_small(unsigned node, size_t nbytes)
+{
+	uint64_t rate = sample_rate();
+	nbytes += nbytes == 0;
+	return unlikely(rate != 0) && sample_count(rate, nbytes) ? malloc_due(node, nbytes) : NULL;
+}
+
+void entry_resized(void *ptr, size_t nbytes)
+{
+	uint32_t number = sample_of(ptr, address_map_word(ptr));
+	if (number != 0) {
+		set_sample(ptr, 0);
+		sample_forget(number);
+	}
+	counted_big(ptr, nbytes);
+}
+
+/* --- slow entries ------------------------------------------------------------------------------------------------- */
+
 /* A request that pools do not serve: above the threshold, or of an alignment that no class has. */
 void *entry_malloc_big(size_t nbytes, size_t alignment, bool *zeroed)
 {
 	thread_follow_node();
-	return allocate_big_on(current_node(), nbytes, alignment, zeroed);
+	return counted_big(allocate_big_on(current_node(), nbytes, alignment, zeroed), nbytes);
+}
+
+void *entry_malloc_over(const struct node_set *over, size_t nbytes)
+{
+	void *ptr = large_alloc_over(over, nbytes);
+	if (ptr == NULL && large_good_size(nbytes) != 0) {
+		purge_all(0, true);
+		ptr = large_alloc_over(over, nbytes);
+	}
+	leave_slow_path();
+	return counted_big(ptr, nbytes);
 }
 
 /* Debug builds keep a bit per block: it was freed, and not handed out since. Returns what the bit was. */
@@ -186,17 +262,32 @@ static bool mark_freed(void *ptr, uint32_t word, bool freed)
 	return before & bit;
 }
 
-/* --- slow entries ----------------------------------------------------------------------------------------------- */
+static cold_path void *malloc_due_or_not(size_t nbytes, unsigned szidx)
+{
+	thread_follow_node();
+	void *ptr = malloc_due(current_node(), nbytes);
+	if (ptr != NULL)
+		return ptr;
+	struct block *block = allocate_small(szidx);
+	if (QUARRY_DEBUG && block != NULL)
+		mark_freed(block, address_map_word(block), false);
+	return block;
+}
 
 void *entry_malloc_slow(size_t nbytes)
 {
 	return allocate_small(sizeclass_of(nbytes));
 }
 
-void *entry_malloc_medium(size_t nbytes)
+/* A request whose class is not in the table, or 0. */
+static __attribute__((noinline)) void *malloc_untabled(size_t nbytes)
 {
 	if (likely(nbytes <= sizeclass_limit)) {
 		unsigned szidx = sizeclass_of(nbytes);
+		uint64_t rate = sample_rate();
+		nbytes += nbytes == 0;
+		if (unlikely(rate != 0) && sample_count(rate, nbytes))
+			return malloc_due_or_not(nbytes, szidx);
 		struct block *block = cache_take(szidx);
 		if (unlikely(block == NULL))
 			block = allocate_small(szidx);
@@ -208,12 +299,28 @@ void *entry_malloc_medium(size_t nbytes)
 	return entry_malloc_big(nbytes, ALIGNMENT, &zeroed);
 }
 
+/* While the profile is on every small request comes this way: without a frame, the rest by tail calls. */
+void *entry_malloc_medium(size_t nbytes)
+{
+	uint64_t rate = sample_rate();
+	if (likely(rate == 0) || nbytes - 1 >= TABLE_LIMIT || QUARRY_DEBUG)
+		return malloc_untabled(nbytes);
+	unsigned szidx = sizeclass_of_tabled(nbytes);
+	if (sample_count(rate, nbytes))
+		return malloc_due_or_not(nbytes, szidx);
+	struct block *block = cache_take(szidx);
+	return likely(block != NULL) ? block : allocate_small(szidx);
+}
+
 void *entry_malloc_on(unsigned node, size_t nbytes)
 {
 	bool zeroed;
 	thread_follow_node();
 	if (nbytes > sizeclass_limit)
-		return allocate_big_on(node, nbytes, ALIGNMENT, &zeroed);
+		return counted_big(allocate_big_on(node, nbytes, ALIGNMENT, &zeroed), nbytes);
+	void *chosen = counted_small(node, nbytes);
+	if (unlikely(chosen != NULL))
+		return chosen;
 	struct heap *heap = thread_heap(); /* the first free should find one, or each block would go home by itself */
 	struct block *block = allocate_small_on(heap, node, sizeclass_of(nbytes));
 	if (QUARRY_DEBUG && block != NULL)
@@ -225,8 +332,11 @@ void *entry_malloc_raw(size_t nbytes, bool *zeroed)
 {
 	unsigned node = thread_node();
 	if (nbytes > sizeclass_limit)
-		return allocate_big_on(node, nbytes, ALIGNMENT, zeroed);
+		return counted_big(allocate_big_on(node, nbytes, ALIGNMENT, zeroed), nbytes);
 	*zeroed = false;
+	void *chosen = counted_small(node, nbytes);
+	if (unlikely(chosen != NULL))
+		return chosen;
 	struct block *block = allocate_small_on(NULL, node, sizeclass_of(nbytes));
 	if (QUARRY_DEBUG && block != NULL)
 		mark_freed(block, address_map_word(block), false);
@@ -383,10 +493,14 @@ static __attribute__((noinline)) void free_big(void *ptr, uint32_t word)
 {
 	if (ptr == NULL)
 		return;
-	if (word == WORD_SPAN && (uintptr_t)ptr % POOL_SIZE == 0)
+	bool is_span = word == WORD_SPAN && (uintptr_t)ptr % POOL_SIZE == 0;
+	uint32_t sample = is_span ? span_sample(ptr) : large_sample(ptr);
+	if (is_span)
 		span_free(ptr);
 	else if (!large_free(ptr))
 		entry_report_misuse(word == 0 ? "free of a foreign pointer" : "free of an interior pointer", ptr, word);
+	if (unlikely(sample != 0))
+		sample_forget(sample);
 	purge_hint();
 }
 

@@ -5,14 +5,15 @@
  *
  *     entry_malloc                        entry_free
  *       cache_take      pops, done          address_map_word   one load: owner and class
- *       entry_malloc_slow  (quarry.c)       cache_push         the thread's own block, done
- *                                           entry_overflow     the list is full
+ *       entry_malloc_slow  (entry.c)        cache_push         the thread's own block, done
+ *       entry_malloc_medium                   entry_overflow     the list is full
  *                                           entry_free_slow    another's block, span, large, misuse, NULL
  */
 #ifndef QUARRY_ENTRY_H
 #define QUARRY_ENTRY_H
 
 #include "cache.h"
+#include "sample.h"
 #include "topology.h"
 
 cold_path void *entry_malloc_slow(size_t nbytes);
@@ -45,6 +46,9 @@ void *entry_malloc_over(const struct node_set *over, size_t nbytes);
 void *entry_malloc_raw(size_t nbytes, bool *zeroed);
 void entry_free_raw(void *ptr);
 
+/** The span or large block at ptr has changed its size where it was, or moved with its pages: a new one to the profile. */
+void entry_resized(void *ptr, size_t nbytes);
+
 /** Start of the pool that contains ptr, whose word is a pool's. */
 static inline char *entry_pool_start(const void *ptr, uint32_t word)
 {
@@ -60,7 +64,7 @@ static inline bool entry_is_interior(const void *ptr, uint32_t word)
 
 static force_inline void *entry_malloc(size_t nbytes)
 {
-	if (unlikely(nbytes - 1 >= TABLE_LIMIT) || QUARRY_DEBUG) /* 0 as well */
+	if (unlikely(!sample_passes(nbytes)) || QUARRY_DEBUG)
 		return entry_malloc_medium(nbytes);
 	struct block *block = cache_take(sizeclass_of_tabled(nbytes));
 	if (unlikely(block == NULL))

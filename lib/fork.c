@@ -16,6 +16,7 @@
 #include "meta.h"
 #include "purge.h"
 #include "rcu.h"
+#include "sample.h"
 #include "thread.h"
 
 /* As prepare found it, for what follows; libc runs fork handlers one fork at a time. */
@@ -34,6 +35,7 @@ static void prepare(void)
 	claim_prepare_fork();
 	arena_list_lock_for_fork();
 	large_lock_for_fork();
+	sample_lock_for_fork();
 	meta_lock_for_fork();
 	address_map_lock_for_fork();
 }
@@ -42,6 +44,7 @@ static void let_go(bool in_child)
 {
 	address_map_unlock_after_fork(in_child);
 	meta_unlock_after_fork(in_child);
+	sample_unlock_after_fork(in_child);
 	large_unlock_after_fork(in_child);
 	arena_list_unlock_after_fork(in_child);
 	heap_unlock_after_fork(in_child);

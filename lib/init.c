@@ -10,6 +10,7 @@
 #include "node.h"
 #include "options.h"
 #include "os.h"
+#include "profile.h"
 #include "purge.h"
 #include "stats.h"
 #include "thread.h"
@@ -33,6 +34,7 @@ __attribute__((constructor(101))) static void begin(void)
 {
 	options_read();
 	stats_at_start();
+	profile_at_start();
 	os_barrier_ready();
 	thread_init();
 	fork_init();
@@ -45,4 +47,5 @@ __attribute__((constructor(101))) static void begin(void)
 __attribute__((destructor)) static void end(void)
 {
 	stats_at_exit();
+	profile_at_exit();
 }

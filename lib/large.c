@@ -31,6 +31,7 @@ struct record {
 	size_t nbytes;
 	struct record *next; /* kept: by address; spare */
 	uint32_t number;
+	uint32_t sample;     /* live: number of the record in the profile, or 0; the block's holder's */
 	uint8_t state;
 	uint8_t stamp;       /* tick at which it was freed */
 	uint16_t node;
@@ -194,6 +195,7 @@ static void *make_live(struct record *record)
 {
 	lock_take(&large_lock, LOCK_META);
 	record->state = LIVE;
+	record->sample = 0;
 	record->split = false;
 	add(&live_nbytes, record->nbytes, 0);
 	lock_drop(&large_lock, LOCK_META);
@@ -282,6 +284,17 @@ static bool unmap_block(struct record *record)
 		keep_since(record, arena_list_tick());
 	lock_drop(&large_lock, LOCK_META);
 	return unmapped;
+}
+
+uint32_t large_sample(const void *ptr)
+{
+	const struct record *record = record_at(ptr);
+	return record == NULL ? 0 : record->sample;
+}
+
+void large_set_sample(void *ptr, uint32_t number)
+{
+	record_at(ptr)->sample = number;
 }
 
 bool large_free(void *ptr)

@@ -32,6 +32,10 @@ void *large_alloc_over(const struct node_set *over, size_t nbytes);
  */
 bool large_free(void *ptr);
 
+/** The number of the block's record in the profile (sample.h); 0: it has none, or no block starts there. */
+uint32_t large_sample(const void *ptr);
+void large_set_sample(void *ptr, uint32_t number);
+
 /** Usable bytes of the block that starts at ptr; 0 if none does. */
 size_t large_usable(const void *ptr);
 

@@ -23,6 +23,12 @@
  *                  WORD_NOT_A_POOL unset, owner's id << 12 | units behind the pool's start << 8 | size class; else as
  *                  lib/address_map.h says. The header of unit n of an arena is at arena + n * pool_header_nbytes
  *   - pools        count blocks of capacity are not in the pool: with the program, in a cache or on their way
+ *   - profile      sample_nstacks stacks, numbered from 1, each at sample_stacks[number]: a record of sample_stack_nbytes,
+ *                  then stack_nframes return addresses, innermost first. Bytes are estimates, and so are blocks, in units
+ *                  of 2^-sample_block_bits. They begin anew when sample_session grows. sample_rate is 0 while it is off
+ *   - control      sample_wanted is the one word that may be written from outside: the mean in bytes between two chosen
+ *                  allocations switches the profile on, all ones off; it is 0 again when the process has taken it, on a
+ *                  thread's next slow path or at the purger's next tick, whichever comes first
  */
 #ifndef QUARRY_LAYOUT_H
 #define QUARRY_LAYOUT_H
@@ -32,7 +38,7 @@
 #define LAYOUT_MAGIC "Quarry\r\n"
 #define LAYOUT_NOTE 1
 /* To be raised whenever the meaning of anything here changes, or a line is added or taken away. */
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2
 
 /* X(name, value): numbers. */
 #define LAYOUT_NUMBERS(X)                                                                                              \
@@ -49,7 +55,11 @@
 	X(cache_class_nbytes, sizeof(struct cache_class))                                                              \
 	X(heap_nbytes, sizeof(struct heap))                                                                            \
 	X(arena_object_nbytes, sizeof(struct arena_object))                                                            \
-	X(topology_node_nbytes, sizeof(struct topology_node))
+	X(topology_node_nbytes, sizeof(struct topology_node))                                                          \
+	X(sample_block_bits, SAMPLE_BLOCK_BITS)                                                                        \
+	X(sample_stacks_most, SAMPLE_STACKS)                                                                           \
+	X(sample_frames_most, SAMPLE_FRAMES)                                                                           \
+	X(sample_stack_nbytes, sizeof(struct sample_stack))
 
 /* X(name, object): addresses of static objects. */
 #define LAYOUT_OBJECTS(X)                                                                                              \
@@ -65,7 +75,9 @@
 	X(large_kept, large_kept_total)                                                                                \
 	X(threads, thread_total)                                                                                       \
 	X(bind_failures, node_bind_failure_total)                                                                      \
-	X(topology, node_topology)
+	X(topology, node_topology)                                                                                     \
+	X(sample_control, sample_control)                                                                              \
+	X(sample_stacks, sample_stack_table)
 
 /* X(name, type, member): where a member lies in its record, and its bytes. */
 #define LAYOUT_FIELDS(X)                                                                                               \
@@ -115,7 +127,19 @@
 	X(os_purged_nbytes, struct os_counters, purged_nbytes)                                                         \
 	X(topology_nnodes, struct topology, nnodes)                                                                    \
 	X(topology_nodes, struct topology, nodes)                                                                      \
-	X(node_os_index, struct topology_node, os_index)
+	X(node_os_index, struct topology_node, os_index)                                                               \
+	X(sample_wanted, struct sample_control, wanted)                                                                \
+	X(sample_rate, struct sample_control, rate)                                                                    \
+	X(sample_mean, struct sample_control, mean)                                                                    \
+	X(sample_session, struct sample_control, session)                                                              \
+	X(sample_nstacks, struct sample_control, nstacks)                                                              \
+	X(sample_dropped, struct sample_control, dropped)                                                              \
+	X(stack_nframes, struct sample_stack, nframes)                                                                 \
+	X(stack_blocks, struct sample_stack, sums.blocks)                                                              \
+	X(stack_nbytes, struct sample_stack, sums.nbytes)                                                              \
+	X(stack_live_blocks, struct sample_stack, sums.live_blocks)                                                    \
+	X(stack_live_nbytes, struct sample_stack, sums.live_nbytes)                                                    \
+	X(stack_taken, struct sample_stack, sums.taken)
 
 struct layout_field {
 	uint32_t offset;

@@ -24,7 +24,9 @@ core_rooms += \
 	lib/slot.h \
 	lib/topology.h \
 	lib/node.h lib/node.c \
-	lib/meta.h lib/meta.c
+	lib/meta.h lib/meta.c \
+	lib/unwind.h lib/unwind.c \
+	lib/sample.h lib/sample.c
 topology_rooms = \
 	lib/topology.c
 archive_rooms = \
@@ -63,6 +65,7 @@ core_rooms += \
 	lib/node_stats.c \
 	lib/stats_output.h lib/stats_output.c \
 	lib/placement.c \
+	lib/profile.h lib/profile.c \
 	lib/layout.h lib/layout.c \
 	lib/quarry.c \
 	lib/init.c
@@ -75,6 +78,7 @@ surface_rooms = \
 include_quarrydir = $(includedir)/quarry
 include_quarry_HEADERS = \
 	include/quarry/new.h \
+	include/quarry/profile.h \
 	include/quarry/quarry.h \
 	include/quarry/raw.h
 

@@ -190,6 +190,18 @@ void options_parse(const char *conf)
 	report_set_fatal(options.on_error == OPTION_ON_ERROR_ABORT);
 }
 
+void options_append_path(struct text *name, const char *path)
+{
+	for (const char *c = path; *c; c++) {
+		if (c[0] == '%' && c[1] == 'p') {
+			text_append(name, "%d", (int)getpid());
+			c++;
+		} else {
+			text_append(name, "%c", *c);
+		}
+	}
+}
+
 const char *options_environment(const char *name)
 {
 	size_t nbytes = strlen(name);

@@ -48,6 +48,12 @@ enum option_stats_format {
 	OPTION_STATS_FORMAT_PROMETHEUS,
 };
 
+enum option_profile {
+	OPTION_PROFILE_OFF,
+	OPTION_PROFILE_ON,   /* from the start */
+	OPTION_PROFILE_EXIT, /* and written when the process ends */
+};
+
 /* Most bytes of a path, its end included. */
 #define OPTION_PATH_NBYTES 256
 
@@ -63,6 +69,9 @@ struct options {
 	unsigned stats_ms;     /* period of statistics; 0: none */
 	unsigned stats_signal; /* number of the signal that asks for statistics; 0: none */
 	char stats_file[OPTION_PATH_NBYTES]; /* where statistics go; "": standard error */
+	unsigned profile;       /* enum option_profile */
+	unsigned profile_bytes; /* between two allocations that are chosen, on the average */
+	char profile_file[OPTION_PATH_NBYTES]; /* where the profile goes at exit; "": quarry.%p.heap */
 };
 
 extern struct options options;
@@ -80,6 +89,11 @@ void options_parse(const char *conf);
 
 /** Is there such a key, and is this one of its values? Changes nothing and says nothing; for the quarry command. */
 bool options_accept(const char *key, const char *value);
+
+struct text;
+
+/** Append the path of an option, with the process's number for %p, so that children do not write to one file. */
+void options_append_path(struct text *name, const char *path);
 
 /** Value of an environment variable, found without libc's lock; NULL also in a set-uid program. */
 const char *options_environment(const char *name);

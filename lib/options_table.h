@@ -24,6 +24,10 @@ OPTION_WORDS(stats_format, "text|json|prometheus", OPTION_STATS_FORMAT_TEXT,
 OPTION_PATH(stats_file, "statistics are appended to it, or replace it for prometheus; %p is the process's number")
 OPTION_NUMBER(stats_ms, 0, 3600000, 0, "statistics every so many milliseconds, or never; by purge:thread")
 OPTION_NUMBER(stats_signal, 0, 64, 0, "statistics when this signal comes, or never; by purge:thread")
+OPTION_WORDS(profile, "off|on|exit", OPTION_PROFILE_OFF,
+	     "the sampled heap profile: off, on from the start, or also written when the process ends")
+OPTION_NUMBER(profile_bytes, 1, 1073741824, 524288, "one allocation in so many bytes goes into the profile")
+OPTION_PATH(profile_file, "the profile goes there at exit; %p is the process's number; quarry.%p.heap without")
 #undef OPTION_WORDS
 #undef OPTION_NUMBER
 #undef OPTION_PATH

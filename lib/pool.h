@@ -34,7 +34,10 @@ struct block {
 struct pool_header {
 	struct pool_link link;
 	struct block *freeblock;
-	uint32_t nextoffset; /* bytes from the pool's start to the first virgin block */
+	union {
+		uint32_t nextoffset; /* bytes from the pool's start to the first virgin block */
+		uint32_t sample;     /* spans: number of the record in the profile, or 0; its holder's */
+	};
 	union {
 		uint32_t maxnextoffset;  /* its largest value that still names a block */
 		_Atomic uint32_t nbytes; /* spans: usable bytes; a walk reads it, then the word again */

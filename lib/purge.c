@@ -17,6 +17,7 @@
 #include "options.h"
 #include "os.h"
 #include "rcu.h"
+#include "sample.h"
 #include "thread.h"
 
 #define relaxed memory_order_relaxed
@@ -121,6 +122,8 @@ static void *purger(void *unused)
 	uint64_t busy_at = os_milliseconds();
 	for (unsigned turn = 1;; turn++) {
 		wait_for_tick();
+		if (sample_is_asked())
+			sample_obey();
 		advance_tick();
 		claim_visit(turn % POKE_TICKS == 0 ? CLAIM_POKE : CLAIM_IDLE);
 		size_t purged = purge_nodes(TICKS_PER_DECAY, SIZE_MAX) + purge_large(TICKS_PER_DECAY, SIZE_MAX);

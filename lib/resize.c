@@ -37,6 +37,8 @@ size_t resize_in_place(void *ptr, uint32_t word, size_t nbytes)
 		done = span_resize(ptr, nbytes);
 	else if (word != WORD_SPAN && nbytes > LARGE_REQUEST_THRESHOLD)
 		done = large_resize(ptr, nbytes);
+	if (done)
+		entry_resized(ptr, nbytes);
 	return done ? resize_usable(ptr, word) : nbytes <= usable ? usable : 0;
 }
 
@@ -45,5 +47,8 @@ void *resize_big(void *ptr, uint32_t word, size_t nbytes)
 	bool stays_big = nbytes > (word == WORD_SPAN ? sizeclass_limit : LARGE_REQUEST_THRESHOLD);
 	if (stays_big && resize_in_place(ptr, word, nbytes) != 0)
 		return ptr;
-	return word != WORD_SPAN && stays_big ? large_move(ptr, nbytes) : NULL;
+	void *moved = word != WORD_SPAN && stays_big ? large_move(ptr, nbytes) : NULL;
+	if (moved != NULL)
+		entry_resized(moved, nbytes);
+	return moved;
 }

@@ -7,7 +7,7 @@
  *
  * Locking: own thread only, except that a visitor, under the lock of the heap, stores `current` and reads `last`.
  * Everything is volatile or atomic: libc's functions are declared leaf, and the compiler would otherwise keep a state
- * in a register across a call that comes back into malloc.
+ * in a register across a call that comes back into malloc. But credit is read and written within one expression.
  */
 #ifndef QUARRY_SLOT_H
 #define QUARRY_SLOT_H
@@ -31,6 +31,8 @@ struct slot {
 	volatile uint8_t registered;  /* with liburcu, for its readers */
 	volatile uint8_t visited;     /* its cache was visited since the thread last looked where it runs */
 	struct heap *volatile heap;   /* the heap it is attached to; NULL unless ready */
+	int64_t credit;               /* until an allocation is chosen for the profile: sample.h */
+	volatile uint8_t counts;      /* credit was drawn once */
 };
 
 extern thread_local_ie struct slot slot;

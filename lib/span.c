@@ -41,8 +41,19 @@ static void set_nbytes(void *start, size_t nbytes)
 	atomic_store_explicit(&pool_header_at(start)->nbytes, (uint32_t)nbytes, memory_order_relaxed);
 }
 
+uint32_t span_sample(const void *ptr)
+{
+	return pool_header_at(ptr)->sample;
+}
+
+void span_set_sample(void *ptr, uint32_t number)
+{
+	pool_header_at(ptr)->sample = number;
+}
+
 static void *make(struct arena_run run, size_t nbytes)
 {
+	span_set_sample(run.address, 0);
 	set_nbytes(run.address, span_good_size(nbytes));
 	address_map_set(run.address, 1, WORD_SPAN);
 	address_map_set(run.address + POOL_SIZE, run.nunits - 1, WORD_SPAN_REST);

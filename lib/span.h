@@ -29,6 +29,10 @@ void span_free(void *ptr);
 /** Usable bytes of the span that starts at ptr. */
 size_t span_usable(const void *ptr);
 
+/** The number of the span's record in the profile (sample.h); 0: it has none. */
+uint32_t span_sample(const void *ptr);
+void span_set_sample(void *ptr, uint32_t number);
+
 /** Change its size where it is; false if the units behind it are taken. */
 bool span_resize(void *ptr, size_t nbytes);
 

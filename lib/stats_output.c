@@ -194,19 +194,6 @@ static _Atomic bool writing;        /* a record */
 static _Atomic bool is_asked;       /* by a signal */
 static _Atomic uint64_t next_at_ms; /* of the clock; only the purger writes it */
 
-/* The file's name with the process's number for %p, so that children do not write to one file. */
-static void expand_name(struct text *name)
-{
-	for (const char *c = options.stats_file; *c != 0; c++) {
-		if (c[0] == '%' && c[1] == 'p') {
-			text_append(name, "%d", (int)getpid());
-			c++;
-		} else {
-			text_append(name, "%c", *c);
-		}
-	}
-}
-
 static int write_to(int fd)
 {
 	switch (options.stats_format) {
@@ -226,7 +213,7 @@ static bool write_file(void)
 	struct text name, fresh;
 	bool replace = options.stats_format == OPTION_STATS_FORMAT_PROMETHEUS;
 	text_begin(&name, data, sizeof(data));
-	expand_name(&name);
+	options_append_path(&name, options.stats_file);
 	text_begin(&fresh, fresh_data, sizeof(fresh_data));
 	text_append(&fresh, "%s%s", data, replace ? ".new" : "");
 	int fd = open(fresh_data, O_WRONLY | O_CREAT | O_CLOEXEC | (replace ? O_TRUNC : O_APPEND), 0644);

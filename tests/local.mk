@@ -27,6 +27,7 @@ UNIT_TESTS = \
 	tests/unit/check_raw \
 	tests/unit/check_remote \
 	tests/unit/check_report \
+	tests/unit/check_sample \
 	tests/unit/check_sizeclass \
 	tests/unit/check_span \
 	tests/unit/check_stats \

@@ -28,6 +28,7 @@ static uint64_t record_nbytes(const struct layout *layout, const char *type)
 		{ "struct outbox", layout->outbox_record_nbytes },
 		{ "struct cache_class", layout->cache_class_nbytes },
 		{ "struct topology_node", layout->topology_node_nbytes },
+		{ "struct sample_stack", layout->sample_stack_nbytes },
 	};
 
 	for (size_t i = 0; i < sizeof records / sizeof records[0]; i++) {
@@ -92,6 +93,9 @@ static const char *unsound(const struct layout *layout)
 	    !in_range(layout->cache_class_nbytes, 1, 4096) || !in_range(layout->topology_node_nbytes, 4, 4096) ||
 	    !in_range(layout->heap_nbytes, 64, 1 << 20) || !in_range(layout->arena_object_nbytes, 64, 1 << 21))
 		return "heap_nbytes";
+	if (!in_range(layout->sample_block_bits, 0, 32) || !in_range(layout->sample_stacks_most, 1, 1 << 24) ||
+	    !in_range(layout->sample_frames_most, 1, 4096) || !in_range(layout->sample_stack_nbytes, 8, 4096))
+		return "sample_stack_nbytes";
 #define CHECK(name, type, member)                                                                                      \
 	if (!is_field(layout, #name, #type, layout->name))                                                             \
 		return #name;

@@ -68,6 +68,7 @@ static void help(void)
 	puts("usage: quarry run [OPTION...] [--] PROGRAM [ARGUMENT...]\n\n"
 	     "Run a program with Quarry in place of malloc.\n\n"
 	     "  --summary       write the library's summary to stderr when the program ends\n"
+	     "  --profile=FILE  write the heap profile to FILE when the program ends; ./on is a file\n"
 	     "  --library=FILE  preload this library, not the one that came with this command\n"
 	     "  --list          list the keys below for scripts: key, values and default, tabs between\n\n"
 	     "and, beyond what QUARRY_CONF says already, each key of quarry.conf(5) as --KEY=VALUE:\n");
@@ -122,6 +123,14 @@ static void parse_key(struct run *run, const char *argument)
 	tool_fail(TOOL_FAILED, "no option %s; quarry run --help lists them", argument);
 }
 
+/* "--profile=FILE", where FILE is no value of the key: the two keys in one. */
+static bool is_profile_file(const char *argument)
+{
+	const char *file = tool_value(argument, "--profile");
+
+	return file && !strchr(file, ',') && !options_accept("profile", file) && options_accept("profile_file", file);
+}
+
 /* Returns the place of the program in argv. */
 static int parse(struct run *run, int argc, char **argv)
 {
@@ -140,6 +149,9 @@ static int parse(struct run *run, int argc, char **argv)
 			exit(0);
 		} else if (strcmp(argv[i], "--summary") == 0) {
 			add_conf(run, "stats", "exit");
+		} else if (is_profile_file(argv[i])) {
+			add_conf(run, "profile", "exit");
+			add_conf(run, "profile_file", tool_value(argv[i], "--profile"));
 		} else if (tool_value(argv[i], "--library")) {
 			run->library = tool_value(argv[i], "--library");
 		} else {

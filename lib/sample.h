@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sample: the heap profile. Some allocations are chosen by chance, and with each goes the stack that asked for it.
+ *
+ * How they are chosen: points lie on the line of all bytes that a thread asks for, as a Poisson process, one per
+ * `mean` bytes on the average. An allocation is chosen if a point falls into it, so with the probability
+ * p = 1 - exp(-nbytes / mean), and counts for 1 / p of its kind: sums of these are unbiased estimates. A thread counts
+ * down `slot.credit` to its next point, in units of 2^-40 mean: what is left of one is as good as a new one, also after
+ * a pause and at another rate.
+ *
+ * What it costs: nothing while it is off. malloc compares a request with sample_tabled_limit, in the place of a constant,
+ * to see if its class is in the table; while allocations are counted that is 0, so each malloc takes the way of larger
+ * requests, counts there, and does what it would have done (entry.c). free does not notice, nor do visitors (claim.h): it
+ * is the same operation on the same list. A chosen block is a span or a large block whatever its size, and its header has
+ * the number of its record: free comes by there anyway.
+ *
+ * Owns the switch, the stacks (by a hash of their frames; never freed; one, of no frames, for those that come when all
+ * places are taken) and a record for each chosen block that is live. `session` counts the times that it was switched on:
+ * sums begin anew then, and blocks of an older session are nobody's.
+ *
+ * From outside, quarry prof writes the mean into sample_control.wanted; a thread that passes a slow path, or the purger,
+ * takes it from there.
+ *
+ * Locking: `sample_lock`, of rank META, for all but finding a stack. Stacks are walked with no lock held.
+ */
+#ifndef QUARRY_SAMPLE_H
+#define QUARRY_SAMPLE_H
+
+#include "sizeclass.h"
+#include "slot.h"
+
+#define SAMPLE_MEAN_NBYTES ((size_t)512 << 10)
+#define SAMPLE_MEAN_LEAST 1
+#define SAMPLE_MEAN_MOST ((size_t)1 << 30)
+
+#define SAMPLE_UNIT_BITS 40 /* the mean, in units of credit */
+#define SAMPLE_FRAMES 64
+#define SAMPLE_STACKS 16384
+#define SAMPLE_RECORDS 65536
+
+/* Numbers of blocks are estimates: in units of 2^-SAMPLE_BLOCK_BITS. */
+#define SAMPLE_BLOCK_BITS 16
+
+/* What is asked from outside. Else it is the mean, in bytes. */
+#define SAMPLE_ASKED_NOTHING 0
+#define SAMPLE_ASKED_STOP UINT64_MAX
+
+struct sample_sums {
+	uint64_t blocks, nbytes;           /* estimates: of all since the start */
+	uint64_t live_blocks, live_nbytes; /* and of those that are live */
+	uint64_t taken;                    /* blocks chosen, as they are */
+};
+
+/* All but the sums is constant. */
+struct sample_stack {
+	uint64_t hash;
+	uint32_t next; /* of the same bucket: number, or 0 */
+	uint32_t nframes;
+	struct sample_sums sums; /* under sample_lock */
+	uintptr_t frames[];
+};
+
+struct sample_control {
+	_Atomic uint64_t wanted;    /* written from outside, by process_vm_writev; taken by whoever sees it first */
+	_Atomic uint64_t rate;      /* units of credit per byte; 0: off */
+	_Atomic uint64_t mean;      /* bytes; of the last session when off */
+	_Atomic uint32_t session;
+	_Atomic uint32_t nstacks;
+	_Atomic uint64_t dropped;   /* chosen, but there was no record left or no room */
+};
+extern struct sample_control sample_control INTERNAL;
+
+/* What stands in the place of TABLE_LIMIT in malloc: that, or 0 while allocations are counted. Read plainly. */
+extern size_t sample_tabled_limit INTERNAL;
+
+/** Has a request of nbytes its class in the table, and is it not to be counted? */
+static force_inline bool sample_passes(size_t nbytes)
+{
+	size_t limit = QUARRY_TSAN ? __atomic_load_n(&sample_tabled_limit, __ATOMIC_RELAXED) : sample_tabled_limit;
+	return nbytes - 1 < limit; /* never 0 */
+}
+
+/** Units of credit per byte; 0 while nothing is counted. */
+static force_inline uint64_t sample_rate(void)
+{
+	return atomic_load_explicit(&sample_control.rate, memory_order_relaxed);
+}
+
+/** Count a block of at most SMALL_REQUEST_THRESHOLD bytes. True: ask sample_is_due. */
+static force_inline bool sample_count(uint64_t rate, size_t nbytes)
+{
+	int64_t credit = slot.credit - (int64_t)(rate * nbytes);
+	slot.credit = credit;
+	return unlikely(credit < 0);
+}
+
+/** The same for any size. */
+bool sample_count_big(uint64_t rate, size_t nbytes);
+
+/** The credit is used up: does a point fall into the block of nbytes that was counted last? Draws the next one. */
+bool sample_is_due(uint64_t rate, size_t nbytes);
+
+/**
+ * A record for a block of nbytes that was chosen, with the stack of this call: its number, or 0 if there is none. No
+ * lock held.
+ */
+uint32_t sample_take(uint64_t rate, size_t nbytes);
+
+/** The block is free, or another size. */
+void sample_forget(uint32_t number);
+
+/** A chosen block that could not be had. */
+void sample_drop(void);
+
+/** Switch on. False with errno: EALREADY, EINVAL, ENOTSUP (this processor's stacks cannot be walked). */
+bool sample_start(size_t mean);
+
+/** Switch off; what is live stays known. False with errno: EALREADY. */
+bool sample_stop(void);
+
+/** Is there something to do for sample_obey? */
+static inline bool sample_is_asked(void)
+{
+	return atomic_load_explicit(&sample_control.wanted, memory_order_relaxed) != SAMPLE_ASKED_NOTHING;
+}
+
+/** Do what is asked from outside. */
+void sample_obey(void);
+
+/** Stacks so far, numbered from 1. */
+uint32_t sample_stack_count(void);
+const struct sample_stack *sample_stack_at(uint32_t number);
+
+/** The sums of a stack, at one moment. */
+struct sample_sums sample_sums_of(const struct sample_stack *stack);
+
+/** The number of the stack with these frames, which is made if need be; 0 only if there is no memory at all. */
+uint32_t sample_find_stack(const uintptr_t *frames, unsigned nframes);
+
+/** For tests: the chances are the same from here on. */
+void sample_seed(uint64_t seed);
+
+/** The probability that a block of so many units of credit is chosen. */
+double sample_probability(uint64_t units);
+
+/** Units to the next point: exponentially distributed, their mean 2^SAMPLE_UNIT_BITS. */
+int64_t sample_draw(void);
+
+void sample_lock_for_fork(void);
+void sample_unlock_after_fork(bool in_child);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Unwind: the return addresses of this thread's calls, by the call frame tables (.eh_frame) that every program and
+ * library carries, with or without frame pointers.
+ *
+ * Owns nothing. Takes no lock, allocates nothing and opens no library, so that it may run inside malloc wherever that is
+ * called: the C library's own finder of tables (_dl_find_object) is wait-free. A compiler's unwinder would want a
+ * library to be loaded in the middle of malloc, and restores every register; here only those are followed that lead from
+ * frame to frame. What it reads of the stack lies between the stack pointer and a bound, upwards only; where a table is
+ * missing or says what is not understood, the walk ends early and what was found so far stands.
+ */
+#ifndef QUARRY_UNWIND_H
+#define QUARRY_UNWIND_H
+
+#include "compiler.h"
+
+/** Can stacks be walked on this processor? */
+bool unwind_is_known(void);
+
+/**
+ * The return addresses of this call, innermost first, at most `most`. Those within Quarry's own library are left out,
+ * unless it is part of the program itself. Returns their number.
+ */
+unsigned unwind_stack(uintptr_t *frames, unsigned most);
+
+#endif
