@@ -78,10 +78,7 @@ static struct block *take_from_shared(unsigned node, unsigned szidx)
 	return block;
 }
 
-/* More memory for the node: a new arena; failing that, what lies idle in this process, once. */
-enum effort { GROW, RECLAIM, GIVE_UP };
-
-static bool more_memory(unsigned node, uint64_t births, enum effort *effort)
+bool entry_more_memory(unsigned node, uint64_t births, enum effort *effort)
 {
 	if (*effort == GROW) {
 		/* Where another thread mapped an arena meanwhile, that one will do. */
@@ -109,7 +106,7 @@ static __attribute__((noinline)) void *allocate_small(unsigned szidx)
 			leave_slow_path();
 			return block;
 		}
-		if (!more_memory(heap != NULL ? heap->node : thread_node(), births, &effort))
+		if (!entry_more_memory(heap != NULL ? heap->node : thread_node(), births, &effort))
 			return out_of_memory();
 	}
 }
@@ -126,7 +123,7 @@ static void *allocate_small_on(struct heap *heap, unsigned node, unsigned szidx)
 			leave_slow_path();
 			return block;
 		}
-		if (!more_memory(node, births, &effort))
+		if (!entry_more_memory(node, births, &effort))
 			return out_of_memory();
 	}
 }
@@ -155,7 +152,7 @@ static void *allocate_big_on(unsigned node, size_t nbytes, size_t alignment, boo
 		void *ptr = span_alloc(node, nbytes, alignment, zeroed);
 		if (ptr != NULL)
 			return ptr;
-		if (!more_memory(node, births, &effort))
+		if (!entry_more_memory(node, births, &effort))
 			return allocate_large(node, nbytes, alignment, zeroed);
 	}
 }
@@ -488,15 +485,23 @@ static force_inline void free_small(struct block *block, uint32_t word)
 		post(block, word);
 }
 
+static bool is_in_slab(const void *ptr, uint32_t word)
+{
+	const void *start = word == WORD_SPAN || word == WORD_SPAN_REST ? span_start(ptr) : NULL;
+	return start != NULL && span_owner(start) != NULL;
+}
+
 /* Spans, large blocks, NULL, and what is no block. */
 static __attribute__((noinline)) void free_big(void *ptr, uint32_t word)
 {
 	if (ptr == NULL)
 		return;
-	bool is_span = word == WORD_SPAN && (uintptr_t)ptr % POOL_SIZE == 0;
+	bool is_span = word == WORD_SPAN && (uintptr_t)ptr % POOL_SIZE == 0 && likely(span_owner(ptr) == NULL);
 	uint32_t sample = is_span ? span_sample(ptr) : large_sample(ptr);
 	if (is_span)
 		span_free(ptr);
+	else if (is_in_slab(ptr, word))
+		entry_report_misuse("free by another call than quarry_cache_free", ptr, word);
 	else if (!large_free(ptr))
 		entry_report_misuse(word == 0 ? "free of a foreign pointer" : "free of an interior pointer", ptr, word);
 	if (unlikely(sample != 0))

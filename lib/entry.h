@@ -46,6 +46,15 @@ void *entry_malloc_over(const struct node_set *over, size_t nbytes);
 void *entry_malloc_raw(size_t nbytes, bool *zeroed);
 void entry_free_raw(void *ptr);
 
+/* How far an allocation went for memory. */
+enum effort { GROW, RECLAIM, GIVE_UP };
+
+/**
+ * More memory for the node: a new arena, unless another thread mapped one (births: arena_list_births before the failed
+ * attempt); failing that, what lies idle in this process, once. False: give up. No lock held.
+ */
+bool entry_more_memory(unsigned node, uint64_t births, enum effort *effort);
+
 /** The span or large block at ptr has changed its size where it was, or moved with its pages: a new one to the profile. */
 void entry_resized(void *ptr, size_t nbytes);
 

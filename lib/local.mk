@@ -42,6 +42,8 @@ core_rooms += \
 core_rooms += \
 	lib/pool.h lib/pool.c \
 	lib/span.h lib/span.c \
+	lib/slab.h lib/slab.c \
+	lib/depot.h lib/depot.c \
 	lib/large.h lib/large.c
 
 # layer 5: heaps and threads
@@ -59,6 +61,9 @@ core_rooms += \
 	lib/entry.h lib/entry.c \
 	lib/resize.h lib/resize.c \
 	lib/raw.c \
+	lib/object_cache.h lib/object_cache.c \
+	lib/magazine.h lib/magazine.c \
+	lib/object.c \
 	lib/walk.h lib/walk.c \
 	lib/node_stats.h \
 	lib/stats.h lib/stats.c \
@@ -77,6 +82,7 @@ surface_rooms = \
 
 include_quarrydir = $(includedir)/quarry
 include_quarry_HEADERS = \
+	include/quarry/cache.h \
 	include/quarry/new.h \
 	include/quarry/profile.h \
 	include/quarry/quarry.h \

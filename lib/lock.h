@@ -7,21 +7,35 @@
  * one succeeds (remote.h). Ranks, outermost first; a thread takes locks in this order only, and two of rank HEAP
  * only by trying:
  *
- *     VISIT     who looks into other threads' caches       SHARED  a node's shared heap
- *     REGISTRY  heap records, parked heaps                 NODE    a node's usable arenas
- *     HEAP      one heap                                   LIST    all arenas, unused objects
- *                                                          META    records, address map, large blocks
+ *     CACHES    typed caches, threads that use them        REGISTRY  heap records, parked heaps
+ *     MAGAZINE  a thread's magazines                       HEAP      one heap
+ *     DEPOT     a typed cache's slabs on a node            SHARED    a node's shared heap
+ *     VISIT     who looks into other threads' caches       NODE      a node's usable arenas
+ *                                                          LIST      all arenas, unused objects
+ *                                                          META      records, address map, large blocks
  *
  * No lock is held across a system call other than the futex itself, nor across a call that may allocate; but
- * VISIT is held across membarrier and the purger's madvise and munmap (no malloc or free waits for it, short of running
- * out of memory), and META while the window of the address map is fixed, once.
+ * VISIT and CACHES are held across membarrier, VISIT across the purger's madvise and munmap too (no malloc or free waits
+ * for them, short of running out of memory), and META while the window of the address map is fixed, once.
  */
 #ifndef QUARRY_LOCK_H
 #define QUARRY_LOCK_H
 
 #include "compiler.h"
 
-enum lock_rank { LOCK_VISIT, LOCK_REGISTRY, LOCK_HEAP, LOCK_SHARED, LOCK_NODE, LOCK_LIST, LOCK_META, LOCK_RANKS };
+enum lock_rank {
+	LOCK_CACHES,
+	LOCK_MAGAZINE,
+	LOCK_DEPOT,
+	LOCK_VISIT,
+	LOCK_REGISTRY,
+	LOCK_HEAP,
+	LOCK_SHARED,
+	LOCK_NODE,
+	LOCK_LIST,
+	LOCK_META,
+	LOCK_RANKS
+};
 
 struct lock {
 	_Atomic uint32_t word;

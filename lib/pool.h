@@ -33,7 +33,10 @@ struct block {
 /* The fields and the first free bits share a cache line: what a block that comes home touches, for most classes. */
 struct pool_header {
 	struct pool_link link;
-	struct block *freeblock;
+	union {
+		struct block *freeblock;
+		struct span_owner *owner; /* spans */
+	};
 	union {
 		uint32_t nextoffset; /* bytes from the pool's start to the first virgin block */
 		uint32_t sample;     /* spans: number of the record in the profile, or 0; its holder's */

@@ -43,11 +43,19 @@ static _Atomic uint64_t inline_deadline;
 /* Set before purge_allow. */
 static void (*attendant)(void);
 static int attend_ms;
+static void (*_Atomic consulted)(bool all);
 
 static int tick_ms(void)
 {
 	int ms = (int)(options.decay_ms / TICKS_PER_DECAY);
 	return ms < MIN_TICK_MS ? MIN_TICK_MS : ms;
+}
+
+static void consult(bool all)
+{
+	void (*call)(bool all) = atomic_load_explicit(&consulted, memory_order_acquire);
+	if (call != NULL)
+		call(all);
 }
 
 static size_t dirty_nbytes(void)
@@ -125,6 +133,7 @@ static void *purger(void *unused)
 		if (sample_is_asked())
 			sample_obey();
 		advance_tick();
+		consult(false);
 		claim_visit(turn % POKE_TICKS == 0 ? CLAIM_POKE : CLAIM_IDLE);
 		size_t purged = purge_nodes(TICKS_PER_DECAY, SIZE_MAX) + purge_large(TICKS_PER_DECAY, SIZE_MAX);
 		retire(TICKS_PER_DECAY, KEEP_ARENAS, true);
@@ -177,6 +186,7 @@ static void purge_inline(void)
 	if (!atomic_compare_exchange_strong(&inline_deadline, &deadline, next))
 		return;
 	advance_tick();
+	consult(false);
 	purge_nodes(TICKS_PER_DECAY, INLINE_NBYTES);
 	purge_large(TICKS_PER_DECAY, SIZE_MAX);
 }
@@ -208,6 +218,11 @@ void purge_attend(void (*call)(void), int every_ms)
 	attend_ms = every_ms;
 }
 
+void purge_consult(void (*call)(bool all))
+{
+	atomic_store_explicit(&consulted, call, memory_order_release);
+}
+
 void purge_wake(void)
 {
 	atomic_store(&wake_word, 1);
@@ -216,6 +231,7 @@ void purge_wake(void)
 
 bool purge_all(size_t keep, bool unmap)
 {
+	consult(true);
 	claim_visit(CLAIM_ALL);
 	size_t dirty = dirty_nbytes(), purged = 0;
 	if (dirty > keep) {

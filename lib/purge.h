@@ -28,6 +28,12 @@ void purge_hint(void);
  */
 void purge_attend(void (*call)(void), int every_ms);
 
+/**
+ * Have whoever gives memory back call this first, for what a layer above holds back: all: everything, else what lies
+ * idle, once a tick. Set once. Called with no lock held, by any thread; it calls nothing of the program's.
+ */
+void purge_consult(void (*call)(bool all));
+
 /** Wake the purger if there is one. Safe in a signal handler. */
 void purge_wake(void);
 

@@ -7,6 +7,7 @@
 
 #include "entry.h"
 #include "large.h"
+#include "magazine.h"
 #include "os.h"
 #include "purge.h"
 #include "quarry/quarry.h"
@@ -175,6 +176,7 @@ void *quarry_reallocarray(void *ptr, size_t count, size_t size)
 
 int quarry_trim(size_t keep)
 {
+	magazine_trim();
 	return purge_all(keep, true);
 }
 

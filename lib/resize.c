@@ -13,7 +13,7 @@ size_t resize_usable(const void *ptr, uint32_t word)
 	if (likely(word_is_pool(word)))
 		return entry_is_interior(ptr, word) ? 0 : sizeclass_nbytes(word_szidx(word));
 	if (word == WORD_SPAN)
-		return (uintptr_t)ptr % POOL_SIZE == 0 ? span_usable(ptr) : 0;
+		return (uintptr_t)ptr % POOL_SIZE == 0 && span_owner(ptr) == NULL ? span_usable(ptr) : 0;
 	return large_usable(ptr);
 }
 

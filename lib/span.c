@@ -54,6 +54,7 @@ void span_set_sample(void *ptr, uint32_t number)
 static void *make(struct arena_run run, size_t nbytes)
 {
 	span_set_sample(run.address, 0);
+	span_set_owner(run.address, NULL);
 	set_nbytes(run.address, span_good_size(nbytes));
 	address_map_set(run.address, 1, WORD_SPAN);
 	address_map_set(run.address + POOL_SIZE, run.nunits - 1, WORD_SPAN_REST);
@@ -74,6 +75,16 @@ void *span_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed)
 size_t span_usable(const void *ptr)
 {
 	return get_nbytes(ptr);
+}
+
+void span_set_owner(void *ptr, struct span_owner *owner)
+{
+	pool_header_at(ptr)->owner = owner;
+}
+
+struct span_owner *span_owner(const void *ptr)
+{
+	return pool_header_at(ptr)->owner;
 }
 
 void span_free(void *ptr)

@@ -12,6 +12,11 @@
 
 #include "compiler.h"
 
+/* Whose a span is that is not the program's own: it may be freed in the owner's way only. */
+struct span_owner {
+	enum span_owner_kind { SPAN_OF_CACHE } kind;
+};
+
 /** Usable bytes of a span of nbytes. */
 size_t span_good_size(size_t nbytes);
 
@@ -22,6 +27,10 @@ size_t span_good_size(size_t nbytes);
  * Returns    NULL if no arena of any node has room; the caller may map another one and try again
  */
 void *span_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed);
+
+/** Say whose a span is that starts at ptr; NULL, as at first: the program's own. */
+void span_set_owner(void *ptr, struct span_owner *owner);
+struct span_owner *span_owner(const void *ptr);
 
 /** Free the span that starts at ptr. */
 void span_free(void *ptr);

@@ -18,6 +18,7 @@ UNIT_TESTS = \
 	tests/unit/check_lock \
 	tests/unit/check_meta \
 	tests/unit/check_node \
+	tests/unit/check_object_cache \
 	tests/unit/check_options \
 	tests/unit/check_os \
 	tests/unit/check_placement \
@@ -29,6 +30,7 @@ UNIT_TESTS = \
 	tests/unit/check_report \
 	tests/unit/check_sample \
 	tests/unit/check_sizeclass \
+	tests/unit/check_slab \
 	tests/unit/check_span \
 	tests/unit/check_stats \
 	tests/unit/check_thread \
@@ -39,6 +41,7 @@ STRESS_TESTS = \
 	tests/stress/exchange \
 	tests/stress/inspect \
 	tests/stress/model \
+	tests/stress/objects \
 	tests/stress/remote \
 	tests/stress/storm
 
