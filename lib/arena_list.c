@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "address_map.h"
+#include "limit.h"
 #include "lock.h"
 #include "meta.h"
 #include "node.h"
@@ -93,11 +94,24 @@ static void relist(struct node_arenas *on, struct arena_object *arena)
 	on->occupied |= (uint32_t)1 << bucket;
 }
 
-/* Around every change of an arena: keeps the node's sum and the buckets in step. */
-static void changed(struct node_arenas *on, struct arena_object *arena, uint32_t ndirty_before)
+struct amounts {
+	uint32_t nfree, ndirty;
+};
+
+static struct amounts amounts_of(const struct arena_object *arena)
 {
-	size_t sum = atomic_load_explicit(&on->ndirty, relaxed) + arena->ndirty - ndirty_before;
+	return (struct amounts){atomic_load_explicit(&arena->nfreepools, relaxed),
+	                        atomic_load_explicit(&arena->ndirty, relaxed)};
+}
+
+/* Around every change of an arena: keeps the node's sum, its charge and the buckets in step. */
+static void changed(struct node_arenas *on, struct arena_object *arena, struct amounts before)
+{
+	struct amounts now = amounts_of(arena);
+	size_t sum = atomic_load_explicit(&on->ndirty, relaxed) + now.ndirty - before.ndirty;
 	atomic_store_explicit(&on->ndirty, sum, relaxed);
+	limit_charge(arena->node, (size_t)(before.nfree + now.ndirty) << QUARRY_POOL_BITS,
+	             (size_t)(now.nfree + before.ndirty) << QUARRY_POOL_BITS);
 	relist(on, arena);
 }
 
@@ -119,13 +133,15 @@ static struct arena_run take_from_node(struct node_arenas *on, size_t nunits, si
 	struct arena_run run = {NULL, 0, false};
 	struct arena_object *arena;
 	bool dirty_unit = nunits == 1 && alignment == 1 && atomic_load_explicit(&on->ndirty, relaxed) > 0;
+	if (!dirty_unit && !limit_allows(nunits << QUARRY_POOL_BITS))
+		return run;
 	for (arena = first_usable(on, on->occupied); arena != NULL; arena = next_usable(on, arena)) {
-		uint32_t ndirty = arena->ndirty;
-		if (dirty_unit && ndirty == 0)
+		struct amounts before = amounts_of(arena);
+		if (dirty_unit && before.ndirty == 0)
 			continue;
 		run = dirty_unit ? arena_take_dirty_unit(arena) : arena_take(arena, nunits, alignment);
 		if (run.address != NULL) {
-			changed(on, arena, ndirty);
+			changed(on, arena, before);
 			break;
 		}
 	}
@@ -174,11 +190,11 @@ bool arena_list_take_at(char *address, size_t nunits, bool *clean)
 	struct arena_object *arena = arena_at(arena_base(address - 1)); /* the span before it pins its arena */
 	struct node_arenas *on = &node_arenas[arena->node];
 	lock_take(&on->lock, LOCK_NODE);
-	uint32_t ndirty = arena->ndirty;
-	bool taken = arena_take_at(arena, address, nunits);
+	struct amounts before = amounts_of(arena);
+	bool taken = limit_allows(nunits << QUARRY_POOL_BITS) && arena_take_at(arena, address, nunits);
 	if (taken) {
-		*clean = arena->ndirty == ndirty;
-		changed(on, arena, ndirty);
+		*clean = arena->ndirty == before.ndirty;
+		changed(on, arena, before);
 	}
 	lock_drop(&on->lock, LOCK_NODE);
 	return taken;
@@ -190,9 +206,9 @@ void arena_list_put(char *address, size_t nunits, bool clean)
 	struct node_arenas *on = &node_arenas[arena->node];
 	address_map_set(address, nunits, 0);
 	lock_take(&on->lock, LOCK_NODE);
-	uint32_t ndirty = arena->ndirty;
+	struct amounts before = amounts_of(arena);
 	arena_put(arena, address, nunits, clean, arena_list_tick());
-	changed(on, arena, ndirty);
+	changed(on, arena, before);
 	lock_drop(&on->lock, LOCK_NODE);
 }
 
@@ -258,6 +274,8 @@ static bool grow_on(unsigned node)
  */
 bool arena_list_grow(unsigned place)
 {
+	if (!limit_allows(POOL_SIZE))
+		return false;
 	unsigned node = in_turn(place), roomy = node_with_room(node, ARENA_SIZE);
 	struct node_arenas *on = &node_arenas[node];
 	bool known = is_full(node);
@@ -400,12 +418,12 @@ static struct arena_run take_old(struct node_arenas *on, uint8_t age, size_t nun
 	lock_take(&on->lock, LOCK_NODE);
 	struct arena_object *arena = first_usable(on, on->occupied);
 	for (; arena != NULL && run.address == NULL; arena = next_usable(on, arena)) {
-		uint32_t ndirty = arena->ndirty;
-		if (ndirty == 0)
+		struct amounts before = amounts_of(arena);
+		if (before.ndirty == 0)
 			continue;
 		run = arena_take_old(arena, arena_list_tick(), age, nunits);
 		if (run.address != NULL) {
-			changed(on, arena, ndirty);
+			changed(on, arena, before);
 			break;
 		}
 	}

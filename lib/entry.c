@@ -10,6 +10,7 @@
 #include "arena_list.h"
 #include "claim.h"
 #include "large.h"
+#include "limit.h"
 #include "node.h"
 #include "purge.h"
 #include "remote.h"
@@ -88,8 +89,13 @@ bool entry_more_memory(unsigned node, uint64_t births, enum effort *effort)
 	}
 	if (*effort == GIVE_UP)
 		return false;
+	if (*effort == RECLAIM) {
+		purge_all(0, true);
+		*effort = GROW_AGAIN;
+		if (atomic_load_explicit(&limit_own, memory_order_relaxed) != 0)
+			return true;
+	}
 	*effort = GIVE_UP;
-	purge_all(0, true);
 	arena_list_grow(node);
 	return true;
 }

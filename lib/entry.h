@@ -47,11 +47,12 @@ void *entry_malloc_raw(size_t nbytes, bool *zeroed);
 void entry_free_raw(void *ptr);
 
 /* How far an allocation went for memory. */
-enum effort { GROW, RECLAIM, GIVE_UP };
+enum effort { GROW, RECLAIM, GROW_AGAIN, GIVE_UP };
 
 /**
  * More memory for the node: a new arena, unless another thread mapped one (births: arena_list_births before the failed
- * attempt); failing that, what lies idle in this process, once. False: give up. No lock held.
+ * attempt); failing that, what lies idle in this process, once, and under a limit that may have made room in the arenas
+ * that there are. False: give up. No lock held.
  */
 bool entry_more_memory(unsigned node, uint64_t births, enum effort *effort);
 

@@ -7,6 +7,7 @@
 #include "claim.h"
 #include "fork.h"
 #include "large.h"
+#include "limit.h"
 #include "node.h"
 #include "options.h"
 #include "os.h"
@@ -33,6 +34,7 @@ static void place_early_memory(void)
 __attribute__((constructor(101))) static void begin(void)
 {
 	options_read();
+	atomic_store(&limit_own, (size_t)options.limit_mib << 20);
 	stats_at_start();
 	profile_at_start();
 	os_barrier_ready();

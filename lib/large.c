@@ -8,6 +8,7 @@
 #include <sys/single_threaded.h>
 
 #include "arena_list.h"
+#include "limit.h"
 #include "lock.h"
 #include "meta.h"
 #include "node.h"
@@ -58,6 +59,7 @@ size_t large_good_size(size_t nbytes)
 static void add(_Atomic size_t *sum, size_t added, size_t removed)
 {
 	atomic_store_explicit(sum, atomic_load_explicit(sum, relaxed) + added - removed, relaxed);
+	limit_charge(LIMIT_LARGE, added, removed);
 }
 
 /* --- records ------------------------------------------------------------------------------------------------------ */
@@ -203,9 +205,13 @@ static void *make_live(struct record *record)
 	return record->address;
 }
 
-/* A mapping that is not bound yet. */
+/* A mapping that is not bound yet. NULL with ENOMEM. */
 static struct record *map_block(unsigned node, size_t nbytes, size_t alignment)
 {
+	if (!limit_allows(nbytes)) {
+		errno = ENOMEM;
+		return NULL;
+	}
 	struct record *record = obtain_record(node < NODE_PLACES ? node : node_current());
 	if (record == NULL)
 		return NULL;
@@ -382,6 +388,8 @@ bool large_resize(void *ptr, size_t nbytes)
 		record->nbytes = nbytes;
 	}
 	lock_drop(&large_lock, LOCK_META);
+	if (!done && nbytes > record->nbytes && !limit_allows(nbytes - record->nbytes))
+		return false;
 	/* What the kernel adds may be split off and start a block one day: its words must be writable. */
 	if (done || !address_map_cover(ptr, nbytes) || !os_resize(ptr, record->nbytes, nbytes, &record->split))
 		return done;
@@ -403,6 +411,8 @@ void *large_move(void *ptr, size_t nbytes)
 	struct record *record = record_at(ptr);
 	nbytes = large_good_size(nbytes);
 	if (record == NULL || nbytes == 0 || record->split)
+		return NULL;
+	if (nbytes > record->nbytes && !limit_allows(nbytes - record->nbytes))
 		return NULL;
 	char *target = address_map_place(nbytes, POOL_SIZE);
 	if (target == NULL)

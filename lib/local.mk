@@ -25,6 +25,7 @@ core_rooms += \
 	lib/topology.h \
 	lib/node.h lib/node.c \
 	lib/meta.h lib/meta.c \
+	lib/limit.h lib/limit.c \
 	lib/unwind.h lib/unwind.c \
 	lib/sample.h lib/sample.c
 topology_rooms = \
@@ -68,6 +69,7 @@ core_rooms += \
 	lib/node_stats.h \
 	lib/stats.h lib/stats.c \
 	lib/node_stats.c \
+	lib/limits.c \
 	lib/stats_output.h lib/stats_output.c \
 	lib/placement.c \
 	lib/profile.h lib/profile.c \
@@ -83,6 +85,7 @@ surface_rooms = \
 include_quarrydir = $(includedir)/quarry
 include_quarry_HEADERS = \
 	include/quarry/cache.h \
+	include/quarry/limit.h \
 	include/quarry/new.h \
 	include/quarry/profile.h \
 	include/quarry/quarry.h \

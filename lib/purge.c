@@ -13,6 +13,7 @@
 #include "arena_list.h"
 #include "claim.h"
 #include "large.h"
+#include "limit.h"
 #include "node.h"
 #include "options.h"
 #include "os.h"
@@ -28,6 +29,8 @@
 #define DIRTY_LEAST_NBYTES ((size_t)2 << 20)
 /* A running thread ages its cache when it is poked, every so many ticks. */
 #define POKE_TICKS 8
+/* How full the container is, is looked at so often, also where a tick is longer. */
+#define LOOK_MS 1000
 /* The purger ends after this time without work. */
 #define QUIET_MS 10000
 #define STACK_NBYTES ((size_t)64 << 10)
@@ -110,18 +113,29 @@ static bool may_end(void)
 	return dirty_nbytes() <= DIRTY_LEAST_NBYTES || !atomic_compare_exchange_strong(&state, &none, RUNNING);
 }
 
-/* A tick long; whoever is attended may cut that into pieces. */
-static void wait_for_tick(void)
+/* A tick long, or until a limit is near; whoever is attended may cut that into pieces. */
+static enum limit_pressure wait_for_tick(void)
 {
 	uint64_t now = os_milliseconds(), tick_at = now + (uint64_t)tick_ms();
+	enum limit_pressure pressure;
+	bool woken;
+	int piece = attend_ms > 0 && attend_ms < LOOK_MS ? attend_ms : LOOK_MS;
 	do {
 		int left = (int)(tick_at - now);
-		os_wait(&wake_word, 0, attend_ms > 0 && attend_ms < left ? attend_ms : left);
-		atomic_store(&wake_word, 0);
+		os_wait(&wake_word, 0, piece < left ? piece : left);
+		woken = atomic_exchange(&wake_word, 0) != 0;
 		if (attendant != NULL)
 			attendant();
+		pressure = limit_look(false);
 		now = os_milliseconds();
-	} while (attendant != NULL && now < tick_at);
+	} while (now < tick_at && pressure == LIMIT_CALM && (attendant != NULL || !woken));
+	return pressure;
+}
+
+/* Near a limit free memory is kept for one tick, at it for none. */
+static uint8_t age_under(enum limit_pressure pressure)
+{
+	return pressure == LIMIT_CALM ? TICKS_PER_DECAY : pressure == LIMIT_NEAR ? 1 : 0;
 }
 
 static void *purger(void *unused)
@@ -129,14 +143,15 @@ static void *purger(void *unused)
 	(void)unused;
 	uint64_t busy_at = os_milliseconds();
 	for (unsigned turn = 1;; turn++) {
-		wait_for_tick();
+		enum limit_pressure pressure = wait_for_tick();
+		uint8_t age = age_under(pressure);
 		if (sample_is_asked())
 			sample_obey();
 		advance_tick();
-		consult(false);
-		claim_visit(turn % POKE_TICKS == 0 ? CLAIM_POKE : CLAIM_IDLE);
-		size_t purged = purge_nodes(TICKS_PER_DECAY, SIZE_MAX) + purge_large(TICKS_PER_DECAY, SIZE_MAX);
-		retire(TICKS_PER_DECAY, KEEP_ARENAS, true);
+		consult(pressure == LIMIT_AT);
+		claim_visit(pressure == LIMIT_AT ? CLAIM_ALL : turn % POKE_TICKS == 0 ? CLAIM_POKE : CLAIM_IDLE);
+		size_t purged = purge_nodes(age, SIZE_MAX) + purge_large(age, SIZE_MAX);
+		retire(age, pressure == LIMIT_CALM ? KEEP_ARENAS : 0, true);
 		uint64_t now = os_milliseconds();
 		if (purged > 0 || dirty_nbytes() > DIRTY_LEAST_NBYTES)
 			busy_at = now;
@@ -186,9 +201,10 @@ static void purge_inline(void)
 	if (!atomic_compare_exchange_strong(&inline_deadline, &deadline, next))
 		return;
 	advance_tick();
+	uint8_t age = age_under(limit_look(false));
 	consult(false);
-	purge_nodes(TICKS_PER_DECAY, INLINE_NBYTES);
-	purge_large(TICKS_PER_DECAY, SIZE_MAX);
+	purge_nodes(age, INLINE_NBYTES);
+	purge_large(age, SIZE_MAX);
 }
 
 /* --- door ------------------------------------------------------------------------------------------------------- */
@@ -250,4 +266,5 @@ bool purge_all(size_t keep, bool unmap)
 void purge_after_fork_child(void)
 {
 	atomic_store_explicit(&state, NONE, relaxed);
+	limit_after_fork_child();
 }

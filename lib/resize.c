@@ -6,6 +6,8 @@
 
 #include <errno.h>
 
+#include "limit.h"
+#include "purge.h"
 #include "span.h"
 
 size_t resize_usable(const void *ptr, uint32_t word)
@@ -47,7 +49,13 @@ void *resize_big(void *ptr, uint32_t word, size_t nbytes)
 	bool stays_big = nbytes > (word == WORD_SPAN ? sizeclass_limit : LARGE_REQUEST_THRESHOLD);
 	if (stays_big && resize_in_place(ptr, word, nbytes) != 0)
 		return ptr;
-	void *moved = word != WORD_SPAN && stays_big ? large_move(ptr, nbytes) : NULL;
+	if (word == WORD_SPAN || !stays_big)
+		return NULL;
+	void *moved = large_move(ptr, nbytes);
+	if (moved == NULL && atomic_load_explicit(&limit_own, memory_order_relaxed) != 0) {
+		purge_all(0, true);
+		moved = large_move(ptr, nbytes);
+	}
 	if (moved != NULL)
 		entry_resized(moved, nbytes);
 	return moved;

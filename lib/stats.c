@@ -10,6 +10,7 @@
 #include "arena_list.h"
 #include "heap.h"
 #include "large.h"
+#include "limit.h"
 #include "meta.h"
 #include "node.h"
 #include "node_stats.h"
@@ -116,9 +117,21 @@ static void row(struct text *text, const char *name, uint64_t nbytes, const char
 	text_append(text, "  %s\n", note);
 }
 
+static void append_limits(struct text *text)
+{
+	uint64_t own = atomic_load_explicit(&limit_own, memory_order_relaxed);
+	uint64_t used = atomic_load_explicit(&limit_container.used, memory_order_relaxed);
+	if (own > 0) {
+		row(text, "limit", own, "most that Quarry may be charged with");
+		row(text, "  charged", limit_charged(), "of that, in use or perhaps resident");
+	}
+	if (used > 0)
+		row(text, "container", used, "in use in the cgroup that is nearest to its limit");
+}
+
 int quarry_stats_print(int fd)
 {
-	char buffer[2048];
+	char buffer[2560];
 	struct text text;
 	struct quarry_stats stats;
 	fill(&stats);
@@ -143,6 +156,7 @@ int quarry_stats_print(int fd)
 	if (stats.map_failures + stats.bind_failures > 0)
 		text_append(&text, "  refused   %8lu mappings, %lu bindings\n", (unsigned long)stats.map_failures,
 		            (unsigned long)stats.bind_failures);
+	append_limits(&text);
 	if (node_note() != NULL)
 		text_append(&text, "  note      %s\n", node_note());
 	int result = text_write(&text, fd);

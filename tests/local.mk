@@ -15,6 +15,7 @@ UNIT_TESTS = \
 	tests/unit/check_fork \
 	tests/unit/check_heap \
 	tests/unit/check_large \
+	tests/unit/check_limit \
 	tests/unit/check_lock \
 	tests/unit/check_meta \
 	tests/unit/check_node \

@@ -51,10 +51,10 @@ static void print_classes(FILE *out, const struct snapshot *snapshot)
 {
 	size_t n = 0;
 
-	while (n < snapshot->nclasses && snapshot->classes[n].nbytes <= QUARRY_SMALL_REQUEST_THRESHOLD)
+	while (n < snapshot->nclasses && snapshot->classes[n].nbytes <= SPAN_REQUEST_THRESHOLD)
 		n++;
-	fprintf(out, "Quarry %s: small block threshold = %d, in %zu size classes.\n\n", quarry_version(),
-		QUARRY_SMALL_REQUEST_THRESHOLD, n);
+	fprintf(out, "Quarry %s: small block threshold = %zu, in %zu size classes.\n\n", quarry_version(),
+		SPAN_REQUEST_THRESHOLD, n);
 	fputs("class   size   num pools   blocks in use  avail blocks\n"
 	      "-----   ----   ---------   -------------  ------------\n", out);
 	for (size_t i = 0; i < n; i++) {

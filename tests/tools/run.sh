@@ -22,6 +22,13 @@ expect 0 "$quarry" run --summary -- true
 said '^Quarry [0-9.]+, [0-9]+ node'
 [ "$(wc -l <"$scratch/out")" -le 24 ] || complain "the summary is longer than a screen"
 
+# --- a limit is met, and is told ---
+expect 1 "$quarry" run --limit_mib=64 perl -e '$text = "a" x shift; print length $text' 200000000
+said '^Out of memory'
+expect 0 "$quarry" run --limit_mib=1000 --summary perl -e '$text = "a" x shift; print length $text' 200000000
+said '^200000000'
+said '^  limit +1000\.0 MiB'
+
 # --- status, names and arguments ---
 expect 7 "$quarry" run sh -c 'exit 7'
 expect 127 "$quarry" run /nonexistent/program
