@@ -39,6 +39,11 @@ DEMO_PARTS = \
 	bench/kv_server_quarry \
 	bench/kv_load
 
+# The experiment of bench/ints: one source, with and without Quarry.
+INTS_PARTS = \
+	bench/make_ints \
+	bench/make_ints_quarry
+
 BENCH_FILES = \
 	bench/NUMA-MODEL.md \
 	bench/RESULTS.md \
@@ -50,6 +55,8 @@ BENCH_FILES = \
 	bench/demo \
 	bench/field \
 	bench/instructions \
+	bench/ints \
+	bench/ints.svg \
 	bench/loads.py \
 	bench/numa \
 	bench/numa-guest \
@@ -77,7 +84,7 @@ BENCH_FILES = \
 
 # === programs ========================================================================================================
 
-EXTRA_PROGRAMS = $(BENCH_LOADS) $(DEMO_PARTS) bench/measure
+EXTRA_PROGRAMS = $(BENCH_LOADS) $(DEMO_PARTS) $(INTS_PARTS) bench/measure
 EXTRA_LTLIBRARIES = bench/libharness.la bench/micro/libfloor.la
 EXTRA_DIST += $(BENCH_FILES)
 CLEANFILES += $(EXTRA_PROGRAMS) $(EXTRA_LTLIBRARIES)
@@ -122,10 +129,17 @@ bench_kv_load_SOURCES = \
 	bench/kv_requests.h bench/kv_requests.c
 bench_kv_load_LDADD = -lm
 
+bench_make_ints_SOURCES = bench/make_ints.c
+bench_make_ints_LDADD =
+bench_make_ints_quarry_SOURCES = bench/make_ints.c
+bench_make_ints_quarry_CPPFLAGS = $(AM_CPPFLAGS) -DQUARRY_INTS
+bench_make_ints_quarry_LDADD = lib/libquarry_malloc.la
+bench_make_ints_quarry_LDFLAGS = $(AM_LDFLAGS) -no-install
+
 # === running =========================================================================================================
 
 # BENCH_ARGS and DEMO_ARGS go to the scripts: make bench BENCH_ARGS=--quick
-.PHONY: bench bench-numa bench-numa-guest bench-programs demo
+.PHONY: bench bench-ints bench-numa bench-numa-guest bench-programs demo
 bench-programs: $(EXTRA_PROGRAMS) $(EXTRA_LTLIBRARIES)
 
 bench: all bench-programs
@@ -139,3 +153,6 @@ bench-numa-guest: all $(NUMA_LOADS) $(DEMO_PARTS)
 
 demo: all $(DEMO_PARTS)
 	QUARRY_BUILD_DIR='$(abs_top_builddir)' $(top_srcdir)/bench/demo $(DEMO_ARGS)
+
+bench-ints: all $(INTS_PARTS)
+	QUARRY_BUILD_DIR='$(abs_top_builddir)' $(top_srcdir)/bench/ints $(BENCH_ARGS)

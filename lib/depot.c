@@ -104,10 +104,14 @@ static bool put(struct depot *depot, void *object)
 
 unsigned depot_put(const struct depot_type *type, void *const *objects, unsigned n)
 {
-	struct depot *depot = NULL;
+	struct depot *depot = NULL, *home = NULL;
+	uintptr_t start = 0; /* of the slab that the last object was in: the next one often is, too */
 	unsigned nput = 0;
 	for (unsigned i = 0; i < n; i++) {
-		struct depot *home = depot_of(type, objects[i]);
+		if (((uintptr_t)objects[i] ^ start) >= type->shape.nbytes) {
+			start = (uintptr_t)objects[i] & ~(type->shape.nbytes - 1);
+			home = depot_of(type, objects[i]);
+		}
 		if (home == NULL) {
 			report_fault("free of what is no object of the cache,", objects[i], -1, 0, NULL);
 			continue;

@@ -89,6 +89,10 @@ MISUSE_TESTS = \
 	tests/misuse/interior_free \
 	tests/misuse/wrong_size
 
+# Programs to begin from, linked as a user's would be; they check themselves.
+EXAMPLE_TESTS = \
+	tests/examples/small_int
+
 # The shape of the source and of what is built and installed.
 STRUCTURE_TESTS = \
 	tests/structure/documented.sh \
@@ -187,6 +191,8 @@ check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS) $(INSPECT_TESTS)
 TESTS += $(UNIT_TESTS) $(STRESS_TESTS) $(INSPECT_TESTS)
 else
 check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS) $(INSPECT_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(MISUSE_TESTS)
+check_PROGRAMS += $(EXAMPLE_TESTS)
+TESTS += $(EXAMPLE_TESTS)
 check_PROGRAMS += $(NUMA_PARTS) tests/tools/subject
 TESTS += $(STRUCTURE_TESTS) $(TOOLS_TESTS) $(INSPECT_TESTS) $(UNIT_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(MISUSE_TESTS) $(STRESS_TESTS)
 if HAVE_CXX
@@ -218,6 +224,12 @@ tests_fault_calls_SOURCES = tests/fault/calls.c tests/fault/workload.c tests/fau
 wrapped = mmap mprotect munmap mremap madvise syscall pthread_create pthread_key_create pthread_setspecific getrlimit \
 	getcpu fcntl dlopen
 tests_fault_calls_LDFLAGS = $(AM_LDFLAGS) $(foreach name,$(wrapped),-Wl,--wrap=$(name))
+
+tests_examples_small_int_SOURCES = \
+	tests/examples/small_int.c \
+	tests/examples/small_int_use.c \
+	tests/examples/small_int.h
+$(EXAMPLE_TESTS): LDADD = lib/libquarry.la
 
 $(INSPECT_TESTS): LDADD = tools/libinspect.la -Wl,--whole-archive,lib/.libs/libquarry_core.a,--no-whole-archive
 $(INSPECT_TESTS): tools/libinspect.la
