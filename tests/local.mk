@@ -129,7 +129,8 @@ LONG_TESTS = \
 	tests/programs/python.sh \
 	tests/programs/quarry_python.sh \
 	tests/programs/redis.sh \
-	tests/programs/sqlite.sh
+	tests/programs/sqlite.sh \
+	tests/schedule/run.sh
 
 # What runs inside the emulated machines of make check-numa; no test by itself.
 NUMA_PARTS = \
@@ -146,6 +147,7 @@ TEST_FILES = \
 	tests/model/claim.pml \
 	tests/model/fork_lists.pml \
 	tests/model/fork_locks.pml \
+	tests/model/relacy/claim.cc \
 	tests/model/relacy/lock.cc \
 	tests/model/relacy/remote.cc \
 	tests/model/relacy/shim.h \
@@ -158,6 +160,10 @@ TEST_FILES = \
 	tests/programs/common.sh \
 	tests/programs/memcached_client.py \
 	tests/programs/numa_bench.py \
+	tests/schedule/scenarios.c \
+	tests/schedule/scheduler.c \
+	tests/schedule/scheduler.h \
+	tests/schedule/system.c \
 	tests/stress/stress.h \
 	tests/unit/emulated.h \
 	tests/unit/heaps.h \
@@ -244,7 +250,7 @@ $(MISUSE_TESTS): lib/libquarry_malloc.la
 
 AM_TESTS_ENVIRONMENT = \
 	export QUARRY_BUILD_DIR='$(abs_top_builddir)' QUARRY_SOURCE_DIR='$(abs_top_srcdir)' \
-	CC='$(CC)' CXX='$(CXX)' NM='$(NM)' QUARRY_URCU_LIBS='$(URCU_LIBS)' QUARRY_HAVE_CXX='$(have_cxx)' \
+	CC='$(CC)' CXX='$(CXX)' NM='$(NM)' QUARRY_URCU_CFLAGS='$(URCU_CFLAGS)' QUARRY_URCU_LIBS='$(URCU_LIBS)' QUARRY_HAVE_CXX='$(have_cxx)' \
 	TSAN_OPTIONS="$${TSAN_OPTIONS-halt_on_error=1 second_deadlock_stack=1 suppressions=$(abs_top_srcdir)/tests/tsan.supp}" \
 	UBSAN_OPTIONS="$${UBSAN_OPTIONS-halt_on_error=1:print_stacktrace=1:suppressions=$(abs_top_srcdir)/tests/ubsan.supp}";
 if HAVE_CXX

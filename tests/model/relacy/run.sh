@@ -18,7 +18,7 @@ skip() {
 [ -n "${QUARRY_HAVE_CXX-yes}" ] || skip "no C++ compiler (Debian: g++)"
 read -r -a compile <<<"${CXX:-g++}"
 executions=${QUARRY_MODEL_EXECUTIONS:-200000}
-models=(lock remote)
+models=(lock remote claim)
 [ $# -eq 0 ] || models=("$@")
 
 # A line each: model, file of lib/, what is changed (sed -E).
@@ -36,13 +36,30 @@ remote|remote.c|s/atomic_load\(&owner->inbox\)/atomic_load_explicit(\&owner->inb
 remote|remote.c|s/^\trelieve\(heap\);//
 remote|remote.c|s/word_owner\(word\) == heap->id/true/
 remote|remote.c|s/heap->pending = block->next;/;/
+claim|cache.h|/^static force_inline struct heap .cache_announce/,/^}/{s/^\tatomic_store_explicit.*/\tstruct heap *early = atomic_load_explicit(\&own_slot()->current, memory_order_relaxed);\n&/; s/return .*/return early;/}
+claim|cache.h|/^static force_inline bool cache_push/,/^}/{s/^\tblock->next = .*/\tstruct block *old = cache->head[szidx];/; s/^\tcache->head\[szidx\] = block;/&\n\tblock->next = old;/}
+claim|claim.c|/^static bool finish/,/note_head/s/!os_barrier\(\)/false/
+claim|claim.c|/each\(visit, step_note_head\)/,/note_link/s/!os_barrier\(\)/false/
+claim|claim.c|/each\(visit, step_note_link\)/,/step_take/s/!os_barrier\(\)/false/
+claim|shim.h|s/^.*atomic_thread_fence_seq_cst.*$/\t\t\t;/
+claim|claim.c|s/!note_holds\(heap\)\)$/false)/
+claim|claim.c|/^static void divert/,/^}/s/^\tatomic_store_explicit.*//
+claim|claim.c|s/chain = heap->seen_next;/;/
+claim|claim.c|s/left\[n - 1\]->next = NULL;/;/
+claim|claim.c|/^void claim_settle/,/^}/s/^\t\tsettle_taken\(heap\);/\t\t;/
 '
 
 # The sources that the models compile, as C++: atomics are types of the shim, and lists are short.
 prepare() {
 	local file
-	for file in lock.h lock.c remote.h remote.c; do
+	for file in lock.h lock.c slot.h remote.h remote.c cache.h claim.h claim.c; do
 		sed -E -e 's/_Atomic (u?int[0-9]+_t)/shared<\1>/g; s/struct block \*\*(link|chain)/block_link *\1/g' \
+			-e 's/struct heap \*_Atomic/shared<struct heap *>/; /^extern (thread_local_ie struct slot|_Atomic bool)/d' \
+			-e '/^static (struct lock visit_lock|_Atomic unsigned holders)/d; s/([^_])slot\./\1own_slot()->/g' \
+			-e 's/&slot([^_a-z])/own_slot()\1/g; s/struct block \*\*head_of/block_link *head_of/' \
+			-e 's/struct block \*\*head = (.*), \*chain = /block_link *head = \1; struct block *chain = /' \
+			-e 's/struct block \*\*head/block_link *head/; s/struct block \*const \*place/const block_link *place/' \
+			-e 's/\*\(struct block \*const volatile \*\)place/*place/; s/(head->next|tail) = NULL;/\1 = (struct block *)NULL;/' \
 			-e 's/^#define SPINS .*/#define SPINS 1/; s/static thread_local_ie volatile/static thread_local/' \
 			"$lib/$file" >"$1/$file"
 	done
