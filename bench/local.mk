@@ -19,6 +19,7 @@ BENCH_LOADS = \
 	bench/load/burst \
 	bench/load/calloc \
 	bench/load/churn \
+	bench/load/flat \
 	bench/load/idle \
 	bench/load/large \
 	bench/load/larson \
@@ -54,6 +55,7 @@ BENCH_FILES = \
 	bench/compare \
 	bench/demo \
 	bench/field \
+	bench/flat \
 	bench/instructions \
 	bench/ints \
 	bench/ints.svg \
