@@ -91,7 +91,12 @@ MISUSE_TESTS = \
 
 # Programs to begin from, linked as a user's would be; they check themselves.
 EXAMPLE_TESTS = \
+	tests/examples/mark_sweep \
 	tests/examples/small_int
+EXAMPLE_CXX_TESTS = \
+	tests/examples/memory_resource
+EXAMPLE_SHELL_TESTS = \
+	tests/examples/rust.sh
 
 # The shape of the source and of what is built and installed.
 STRUCTURE_TESTS = \
@@ -106,6 +111,7 @@ STRUCTURE_TESTS = \
 TOOLS_TESTS = \
 	tests/tools/doctor.sh \
 	tests/tools/documented.sh \
+	tests/tools/gdb.sh \
 	tests/tools/python.sh \
 	tests/tools/run.sh \
 	tests/tools/stat.sh \
@@ -141,6 +147,7 @@ NUMA_PARTS = \
 TEST_FILES = \
 	tests/abi/blackbox.h \
 	tests/coverage \
+	tests/examples/global_alloc.rs \
 	tests/fuzz/corpus \
 	tests/fuzz/run \
 	tests/misuse/misuse.h \
@@ -198,15 +205,15 @@ TESTS += $(UNIT_TESTS) $(STRESS_TESTS) $(INSPECT_TESTS)
 else
 check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS) $(INSPECT_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(MISUSE_TESTS)
 check_PROGRAMS += $(EXAMPLE_TESTS)
-TESTS += $(EXAMPLE_TESTS)
+TESTS += $(EXAMPLE_TESTS) $(EXAMPLE_SHELL_TESTS)
 check_PROGRAMS += $(NUMA_PARTS) tests/tools/subject
 TESTS += $(STRUCTURE_TESTS) $(TOOLS_TESTS) $(INSPECT_TESTS) $(UNIT_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(MISUSE_TESTS) $(STRESS_TESTS)
 if HAVE_CXX
-check_PROGRAMS += $(ABI_CXX_TESTS)
-TESTS += $(ABI_CXX_TESTS)
+check_PROGRAMS += $(ABI_CXX_TESTS) $(EXAMPLE_CXX_TESTS)
+TESTS += $(ABI_CXX_TESTS) $(EXAMPLE_CXX_TESTS)
 endif
 endif
-EXTRA_DIST += $(STRUCTURE_TESTS) $(TOOLS_TESTS) $(LONG_TESTS) $(TEST_FILES)
+EXTRA_DIST += $(EXAMPLE_SHELL_TESTS) $(STRUCTURE_TESTS) $(TOOLS_TESTS) $(LONG_TESTS) $(TEST_FILES)
 
 tests_abi_lifecycle_SOURCES = tests/abi/lifecycle.cc
 tests_abi_operators_SOURCES = tests/abi/operators.cc
@@ -235,7 +242,7 @@ tests_examples_small_int_SOURCES = \
 	tests/examples/small_int.c \
 	tests/examples/small_int_use.c \
 	tests/examples/small_int.h
-$(EXAMPLE_TESTS): LDADD = lib/libquarry.la
+$(EXAMPLE_TESTS) $(EXAMPLE_CXX_TESTS): LDADD = lib/libquarry.la
 
 $(INSPECT_TESTS): LDADD = tools/libinspect.la -Wl,--whole-archive,lib/.libs/libquarry_core.a,--no-whole-archive
 $(INSPECT_TESTS): tools/libinspect.la
@@ -244,6 +251,8 @@ tests_tools_subject_LDADD =
 unit_objects = $(UNIT_TESTS:=.$(OBJEXT))
 $(unit_objects): AM_CFLAGS += $(CHECK_CFLAGS)
 $(MISUSE_TESTS): LDADD = lib/libquarry_malloc.la
+tests_examples_memory_resource_SOURCES = tests/examples/memory_resource.cc
+tests_examples_memory_resource_CXXFLAGS = $(AM_CXXFLAGS) -std=c++17
 $(MISUSE_TESTS): lib/libquarry_malloc.la
 
 # === running =========================================================================================================

@@ -39,3 +39,16 @@ tools_quarry_python_LDADD = lib/libquarry.la tools/libinspect.la lib/libquarry_c
 
 bashcompletiondir = $(datadir)/bash-completion/completions
 dist_bashcompletion_DATA = tools/completions/quarry tools/completions/quarry-python
+
+# The script for gdb reads the layout: names and their order come from the header.
+layout_names = awk -v list='LAYOUT_$(1)(X)' '$$1 == "\#define" { inside = $$2 == list } \
+	inside && sub(/^[ \t]*X\(/, "") { sub(/,.*/, ""); printf "%s ", $$0 }' $(top_srcdir)/lib/layout.h
+gdbdir = $(pkgdatadir)
+gdb_DATA = tools/quarry-gdb.py
+EXTRA_DIST += tools/gdb.py.in
+CLEANFILES += tools/quarry-gdb.py
+tools/quarry-gdb.py: tools/gdb.py.in lib/layout.h
+	$(AM_V_GEN)$(MKDIR_P) tools && sed -e "s/@NUMBERS@/$$($(call layout_names,NUMBERS))/" \
+	-e "s/@OBJECTS@/$$($(call layout_names,OBJECTS))/" -e "s/@FIELDS@/$$($(call layout_names,FIELDS))/" \
+	-e "s/@LAYOUT_VERSION@/$$(sed -n 's/^.define LAYOUT_VERSION //p' $(top_srcdir)/lib/layout.h)/" \
+	$(top_srcdir)/tools/gdb.py.in >$@.new && mv $@.new $@
