@@ -97,6 +97,7 @@ struct heap {
 	/* written by other threads */
 	_Alignas(FALSE_SHARING_RANGE) struct lock lock;
 	struct slot *slot;         /* of the attached thread, under the lock */
+	uint64_t refills_seen;     /* when the inbox was emptied in the thread's place last; under the lock */
 	struct heap *forwarded;    /* the last one that a drain forwarded a block to; under the lock */
 	struct block *pending;     /* taken from the inbox, not yet sorted; under the lock */
 	struct block *_Atomic inbox;

@@ -37,6 +37,14 @@ static struct heap *take_forwarded(struct heap *heap)
 	return forwarded;
 }
 
+/* Has its thread refilled no list since the inbox was emptied in its place last? Then what came home is no use to it. */
+static bool is_dormant(struct heap *owner)
+{
+	uint64_t refills = atomic_load_explicit(&owner->counters.refills, relaxed), before = owner->refills_seen;
+	owner->refills_seen = refills;
+	return owner->kind == HEAP_ATTACHED && refills == before;
+}
+
 /* Where the lock is held, its holder looks again when it lets go. The heap that a drain forwarded to is relieved
  * in turn. */
 static void relieve(struct heap *owner)
@@ -45,7 +53,7 @@ static void relieve(struct heap *owner)
 		struct heap *next = NULL;
 		while (is_overdue(owner) && heap_try_lock(owner)) {
 			remote_drain(owner, UINT32_MAX);
-			if (owner->kind == HEAP_PARKED)
+			if (owner->kind == HEAP_PARKED || is_dormant(owner))
 				heap_give_rings(owner);
 			struct heap *forwarded = take_forwarded(owner);
 			next = forwarded != NULL ? forwarded : next;

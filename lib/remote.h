@@ -21,7 +21,9 @@
 
 /**
  * Send a chain, head to tail, of nbytes in all, to the heap whose id its words gave. Empties that inbox into its pools
- * where it has grown over remote_bound or has no thread, unless another thread holds its lock.
+ * where it has grown over remote_bound or has no thread, unless another thread holds its lock. A heap whose thread
+ * refilled nothing since the last time gives its pools that have room to the shared heap: what one thread built and
+ * others replace would else take twice its memory before the first pool is empty.
  */
 void remote_push(uint32_t owner_id, struct block *head, struct block *tail, size_t nbytes);
 

@@ -37,12 +37,13 @@ struct heap {
 	struct lock lock;
 	uint32_t id;
 	shared<uint8_t> kind;
+	plain<uint64_t> refills_seen;
 	plain<struct heap *> forwarded;
 	plain<struct block *> pending;
 	shared<struct block *> inbox;
 	shared<uint64_t> inbox_nbytes;
 	struct {
-		shared<uint64_t> remote_frees;
+		shared<uint64_t> remote_frees, refills; /* its thread refills nothing: it is dormant */
 	} counters;
 	unsigned node;
 };
@@ -151,6 +152,7 @@ struct remote_model : rl::test_suite<remote_model, THREADS> {
 		for (unsigned i = 0; i < HEAPS; i++) {
 			heap[i].id = i;
 			heap[i].kind = i == 0 ? HEAP_ATTACHED : HEAP_PARKED;
+			heap[i].refills_seen = 0;
 			heap[i].forwarded = NULL;
 			heap[i].pending = NULL;
 		}
