@@ -112,6 +112,7 @@ TOOLS_TESTS = \
 	tests/tools/doctor.sh \
 	tests/tools/documented.sh \
 	tests/tools/gdb.sh \
+	tests/tools/prof.sh \
 	tests/tools/python.sh \
 	tests/tools/run.sh \
 	tests/tools/stat.sh \
@@ -181,6 +182,7 @@ TEST_FILES = \
 	tests/structure/common.sh \
 	tests/structure/installed.sh \
 	tests/tools/common.sh \
+	tests/tools/profile.py \
 	tests/tsan.supp \
 	tests/ubsan.supp \
 	tests/variant
@@ -206,7 +208,7 @@ else
 check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS) $(INSPECT_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(MISUSE_TESTS)
 check_PROGRAMS += $(EXAMPLE_TESTS)
 TESTS += $(EXAMPLE_TESTS) $(EXAMPLE_SHELL_TESTS)
-check_PROGRAMS += $(NUMA_PARTS) tests/tools/subject
+check_PROGRAMS += $(NUMA_PARTS) tests/tools/profiled tests/tools/subject
 TESTS += $(STRUCTURE_TESTS) $(TOOLS_TESTS) $(INSPECT_TESTS) $(UNIT_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(MISUSE_TESTS) $(STRESS_TESTS)
 if HAVE_CXX
 check_PROGRAMS += $(ABI_CXX_TESTS) $(EXAMPLE_CXX_TESTS)
@@ -246,6 +248,7 @@ $(EXAMPLE_TESTS) $(EXAMPLE_CXX_TESTS): LDADD = lib/libquarry.la
 
 $(INSPECT_TESTS): LDADD = tools/libinspect.la -Wl,--whole-archive,lib/.libs/libquarry_core.a,--no-whole-archive
 $(INSPECT_TESTS): tools/libinspect.la
+tests_tools_profiled_LDADD =
 tests_tools_subject_LDADD =
 
 unit_objects = $(UNIT_TESTS:=.$(OBJEXT))

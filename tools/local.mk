@@ -15,17 +15,23 @@ tools_quarry_SOURCES = \
 	tools/look.h tools/look.c \
 	tools/stat.c tools/stat_json.c \
 	tools/top.h tools/top.c tools/top_tables.c tools/top_frame.c \
+	tools/prof.c tools/profile.h tools/profile_read.c tools/profile_names.c tools/profile_pprof.c tools/profile_flame.c \
 	tools/report.c \
 	tools/run.c \
 	tools/doctor.h tools/doctor.c tools/doctor_system.c \
 	tools/quarry.c
 tools_quarry_CPPFLAGS = $(AM_CPPFLAGS) -DQUARRY_TOPOLOGY_FILE='"$(pkglibdir)/libquarry_topology.so"'
-tools_quarry_CFLAGS = $(AM_CFLAGS) $(NCURSES_CFLAGS)
-tools_quarry_LDADD = tools/libinspect.la lib/libquarry_core.la $(NCURSES_LIBS)
+tools_quarry_CFLAGS = $(AM_CFLAGS) $(NCURSES_CFLAGS) $(LIBDW_CFLAGS)
+tools_quarry_LDADD = tools/libinspect.la lib/libquarry_core.la $(NCURSES_LIBS) $(LIBDW_LIBS)
 if HAVE_NCURSES
 tools_quarry_SOURCES += tools/top_screen.c
 else
 tools_quarry_SOURCES += tools/top_noscreen.c
+endif
+if HAVE_LIBDW
+tools_quarry_SOURCES += tools/profile_libdw.c
+else
+tools_quarry_SOURCES += tools/profile_nolibdw.c
 endif
 
 # CPython on Quarry. Warnings of its headers are not ours.

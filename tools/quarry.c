@@ -12,6 +12,7 @@ static const struct command commands[] = {
 	{ "run", run_main, "run a program on Quarry" },
 	{ "stat", stat_main, "show what a running process, or a core file, has in its heaps" },
 	{ "top", top_main, "the same again and again, on a terminal; which processes run on Quarry" },
+	{ "prof", prof_main, "profile the heap of a running process: which calls its memory belongs to" },
 	{ "report", report_main, "draw memory over time from recorded statistics" },
 	{ "doctor", doctor_main, "say what of this system is good for Quarry and what is not" },
 };

@@ -51,7 +51,7 @@ static bool has_ended(struct target *target)
 }
 
 /* START-END PERMISSIONS OFFSET DEVICE INODE PATH */
-static void add_line(struct target *target, char *line)
+void target_add_line(struct target *target, char *line)
 {
 	struct mapping mapping;
 	char permissions[5];
@@ -62,6 +62,7 @@ static void add_line(struct target *target, char *line)
 		return;
 	line[strcspn(line, "\n")] = 0;
 	mapping.readable = permissions[0] == 'r';
+	mapping.executable = permissions[2] == 'x';
 	mapping.path = strdup(path > 0 ? line + path : "");
 	if (!mapping.path)
 		tool_fail(TOOL_FAILED, "no memory");
@@ -82,7 +83,7 @@ static bool read_maps(struct target *target)
 		return target_error(target, "there is no process %d", (int)target->pid);
 	errno = 0;
 	while (getline(&line, &size, file) > 0)
-		add_line(target, line);
+		target_add_line(target, line);
 	int reason = errno;
 	free(line);
 	fclose(file);
@@ -156,6 +157,19 @@ bool target_read(const struct target *target, uint64_t address, void *buffer, si
 		nbytes -= (size_t)done;
 	}
 	return true;
+}
+
+bool target_write(struct target *target, uint64_t address, const void *buffer, size_t nbytes)
+{
+	struct iovec local = { (void *)(uintptr_t)buffer, nbytes }, remote = { (void *)(uintptr_t)address, nbytes };
+
+	if (process_vm_writev(target->pid, &local, 1, &remote, 1, 0) == (ssize_t)nbytes)
+		return true;
+	if (errno == EPERM)
+		return no_permission(target);
+	if (errno == ESRCH)
+		return has_ended(target);
+	return target_error(target, "process %d cannot be written to: %s", (int)target->pid, strerror(errno));
 }
 
 void target_close(struct target *target)

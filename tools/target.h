@@ -2,7 +2,8 @@
 /*
  * Target: the memory of another process, or of a core file, read without its help.
  *
- * A process is read by process_vm_readv, which needs the permission of a debugger and does not stop it. Nothing that is
+ * A process is read by process_vm_readv (and, for quarry prof, a word of it written by process_vm_writev), which needs
+ * the permission of a debugger and does not stop it. Nothing that is
  * read is trusted: a read of what is not mapped fails and is no error of this room.
  */
 #ifndef QUARRY_TARGET_H
@@ -16,7 +17,7 @@
 struct mapping {
 	uint64_t start, end;
 	uint64_t offset; /* in the file */
-	bool readable;
+	bool readable, executable;
 	char *path; /* of the file; "" where there is none */
 };
 
@@ -50,6 +51,12 @@ bool target_read(const struct target *target, uint64_t address, void *buffer, si
 
 /** Does the process still run? Always true of a core file. */
 bool target_is_alive(const struct target *target);
+
+/** Write nbytes of a process at an address, all or nothing. False with target->error. */
+bool target_write(struct target *target, uint64_t address, const void *buffer, size_t nbytes);
+
+/** Add the mapping that a line of /proc/PID/maps describes; others are passed over. Changes the line. */
+void target_add_line(struct target *target, char *line);
 
 /** Add a mapping; for the readers of maps and cores. */
 void target_add_mapping(struct target *target, struct mapping mapping);

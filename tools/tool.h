@@ -15,8 +15,8 @@
 
 /* Exit status: a request that makes no sense or cannot be carried out; as env(1) has it. */
 #define TOOL_FAILED 125
-#define TOOL_NO_TARGET 1 /* stat, top: it is not there, may not be looked into, or has no Quarry */
-#define TOOL_DAMAGED 2   /* stat: what was shown is not all, for the rest is damaged */
+#define TOOL_NO_TARGET 1 /* stat, top, prof: it is not there, may not be looked into, or has no Quarry */
+#define TOOL_DAMAGED 2   /* stat, prof: what was shown is not all, for the rest is damaged */
 #define TOOL_CANNOT_EXECUTE 126
 #define TOOL_NOT_FOUND 127
 
@@ -37,6 +37,7 @@ int run_main(int argc, char **argv);
 int doctor_main(int argc, char **argv);
 int report_main(int argc, char **argv);
 int stat_main(int argc, char **argv);
+int prof_main(int argc, char **argv);
 int top_main(int argc, char **argv);
 
 /** Write "quarry COMMAND: " and the message to stderr. */
