@@ -108,6 +108,11 @@ bool address_map_cover(const void *address, size_t nbytes)
 	return in_window(address, nbytes) && make_writable(address, nbytes);
 }
 
+bool address_map_admit(const void *address, size_t nbytes)
+{
+	return window_is_fixed() && address_map_cover(address, nbytes);
+}
+
 /* Where the kernel's own choice lies outside (it filled up with other mappings), look for room at regular steps. */
 static void *place_by_probing(size_t nbytes, size_t alignment)
 {

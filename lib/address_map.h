@@ -119,6 +119,9 @@ void *address_map_place(size_t nbytes, size_t alignment);
 /** As address_map_place, but at exactly that address; NULL if it is taken, outside of the window or refused. */
 void *address_map_place_exactly(void *address, size_t nbytes);
 
+/** As address_map_cover, for what somebody else has mapped: it may be the first memory of all. No lock held. */
+bool address_map_admit(const void *address, size_t nbytes);
+
 /** Does the range lie in the window, with words that may be written? Makes them so. False where the system refuses. */
 bool address_map_cover(const void *address, size_t nbytes);
 

@@ -5,6 +5,8 @@
  */
 #include "arena.h"
 
+#include <string.h>
+
 #include "address_map.h"
 #include "node.h"
 #include "options.h"
@@ -12,36 +14,60 @@
 
 #define relaxed memory_order_relaxed
 
-bool arena_map(struct arena_object *arena, unsigned node, char *hint)
+/* The largest piece that can be had; *nbytes becomes its size. */
+static char *place(unsigned node, char *hint, size_t *nbytes, const struct quarry_provider **from)
 {
-	size_t nbytes = ARENA_SIZE;
-	char *base = hint == NULL ? NULL : address_map_place_exactly(hint, nbytes);
-	while (base == NULL && nbytes >= ARENA_MIN_SIZE && nbytes > 2 * ARENA_HEAD_UNITS * POOL_SIZE) {
-		base = address_map_place(nbytes, ARENA_SIZE);
+	char *base = hint == NULL || provider_of(node) != NULL ? NULL : address_map_place_exactly(hint, ARENA_SIZE);
+	*nbytes = ARENA_SIZE;
+	*from = NULL;
+	while (base == NULL && *nbytes >= ARENA_MIN_SIZE && *nbytes > 2 * ARENA_HEAD_UNITS * POOL_SIZE) {
+		base = provider_map(node, *nbytes, ARENA_SIZE, from);
+		if (*from == NULL)
+			base = address_map_place(*nbytes, ARENA_SIZE);
 		if (base == NULL)
-			nbytes /= 2;
+			*nbytes /= 2;
 	}
-	if (base == NULL)
-		return false;
+	return base;
+}
+
+static void settle(char *base, size_t nbytes, unsigned node)
+{
 	if (options.huge_pages == OPTION_HUGE_PAGES_NEVER)
 		os_refuse_huge_pages(base, nbytes);
 	else if (options.huge_pages == OPTION_HUGE_PAGES_ALWAYS)
 		os_want_huge_pages(base, nbytes);
 	node_bind(base, nbytes, node);
+}
+
+bool arena_map(struct arena_object *arena, unsigned node, char *hint)
+{
+	size_t nbytes;
+	const struct quarry_provider *from;
+	char *base = place(node, hint, &nbytes, &from);
+	if (base == NULL)
+		return false;
+	bool zeroed = from == NULL || (from->flags & QUARRY_PROVIDER_ZEROED) != 0;
+	if (from == NULL)
+		settle(base, nbytes, node);
+	if (!zeroed)
+		memset(base, 0, ARENA_HEAD_UNITS * POOL_SIZE);
 
 	size_t units = nbytes >> QUARRY_POOL_BITS;
 	arena->address = base;
+	arena->provider = from;
 	arena->node = node;
 	arena->ntotalpools = (uint32_t)(units - ARENA_HEAD_UNITS);
 	arena->longest = arena->ntotalpools;
 	arena->bucket = -1;
 	arena->empty_since = 0;
 	atomic_store_explicit(&arena->nfreepools, arena->ntotalpools, relaxed);
-	atomic_store_explicit(&arena->ndirty, 0, relaxed);
+	atomic_store_explicit(&arena->ndirty, zeroed ? 0 : arena->ntotalpools, relaxed);
 	for (size_t word = 0; word < ARENA_WORDS; word++)
-		arena->free[word] = arena->dirty[word] = 0;
+		arena->free[word] = 0;
 	for (size_t unit = ARENA_HEAD_UNITS; unit < units; unit++)
 		arena->free[unit / 64] |= (uint64_t)1 << unit % 64;
+	for (size_t word = 0; word < ARENA_WORDS; word++)
+		arena->dirty[word] = zeroed ? 0 : arena->free[word];
 	*(struct arena_object **)base = arena;
 	return true;
 }
@@ -53,7 +79,7 @@ size_t arena_nbytes(const struct arena_object *arena)
 
 bool arena_unmap(struct arena_object *arena)
 {
-	return os_unmap(arena->address, arena_nbytes(arena));
+	return provider_unmap(arena->provider, arena->address, arena_nbytes(arena));
 }
 
 /* Bits [from, 64) of a word. */

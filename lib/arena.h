@@ -6,7 +6,8 @@
  *     address ->  | head: pool_header per unit | unit | unit | unit ...
  *
  * Invariants: address is NULL exactly when the object is in unused_arena_objects. nfreepools counts the bits in `free`,
- * ndirty those set in `free` and in `dirty`. A clean unit reads as zero. `longest` is never below the longest run of
+ * ndirty those set in `free` and in `dirty`. A clean unit reads as zero; where a
+ * provider's memory does not, all units are dirty from the start. `longest` is never below the longest run of
  * free units. The units of the head are never free.
  * Locking: everything here is called under the lock of the arena's node, except arena_map and arena_unmap, which make
  * system calls and see an arena that nobody else knows. nfreepools and ndirty are also read elsewhere, as hints.
@@ -15,11 +16,13 @@
 #define QUARRY_ARENA_H
 
 #include "compiler.h"
+#include "provider.h"
 #include "rcu.h"
 #include "tunables.h"
 
 struct arena_object {
 	char *address;                   /* base; NULL: unused */
+	const struct quarry_provider *provider; /* whom the memory is from; NULL: the kernel */
 	struct arena_object *nextarena;  /* usable: place in its node's bucket; unused: next unused object */
 	struct arena_object *prevarena;
 	struct cds_list_head rcu_link;   /* membership of all arenas: arena_list.c */
@@ -61,11 +64,17 @@ static inline bool arena_is_empty(const struct arena_object *arena)
 	return atomic_load_explicit(&arena->nfreepools, memory_order_relaxed) == arena->ntotalpools;
 }
 
-/** Map memory of the node for an unused object: all units free and clean. False with ENOMEM. No lock held. */
+/** Map memory of the node for an unused object: all units free. False with ENOMEM. No lock held. */
 bool arena_map(struct arena_object *arena, unsigned node, char *hint);
 
-/** Unmap; false if the system refuses. The arena is empty and unknown to everybody. No lock held. */
+/** Unmap; false if the system or the provider refuses. The arena is empty and unknown to everybody. No lock held. */
 bool arena_unmap(struct arena_object *arena);
+
+/** Free units cannot become clean other than with the whole arena. */
+static inline bool arena_stays_dirty(const struct arena_object *arena)
+{
+	return arena->provider != NULL && arena->provider->purge == NULL;
+}
 
 /** Bytes of the arena's mapping, head included. */
 size_t arena_nbytes(const struct arena_object *arena);

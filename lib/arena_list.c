@@ -115,6 +115,13 @@ static void changed(struct node_arenas *on, struct arena_object *arena, struct a
 	relist(on, arena);
 }
 
+static void dirty_leaves(struct node_arenas *on, const struct arena_object *arena)
+{
+	uint32_t ndirty = amounts_of(arena).ndirty;
+	atomic_store_explicit(&on->ndirty, atomic_load_explicit(&on->ndirty, relaxed) - ndirty, relaxed);
+	limit_charge(arena->node, 0, (size_t)ndirty << QUARRY_POOL_BITS);
+}
+
 /* The node's usable arenas, fullest first: arena = first_usable; ...; arena = next_usable(arena). */
 static struct arena_object *first_usable(const struct node_arenas *on, uint32_t buckets)
 {
@@ -244,7 +251,7 @@ static void enlist(struct arena_object *arena)
 
 	struct node_arenas *on = &node_arenas[arena->node];
 	lock_take(&on->lock, LOCK_NODE);
-	relist(on, arena);
+	changed(on, arena, (struct amounts){amounts_of(arena).nfree, 0});
 	lock_drop(&on->lock, LOCK_NODE);
 }
 
@@ -259,7 +266,8 @@ static bool grow_on(unsigned node)
 		put_unused_object(arena);
 		return false;
 	}
-	atomic_store_explicit(&lowest_base, arena->address, relaxed);
+	if (arena->provider == NULL)
+		atomic_store_explicit(&lowest_base, arena->address, relaxed);
 	atomic_fetch_add_explicit(&arena_list_counters.mapped, 1, relaxed);
 	atomic_fetch_add_explicit(&arena_list_counters.mapped_nbytes, arena_nbytes(arena), relaxed);
 
@@ -276,7 +284,7 @@ bool arena_list_grow(unsigned place)
 {
 	if (!limit_allows(POOL_SIZE))
 		return false;
-	unsigned node = in_turn(place), roomy = node_with_room(node, ARENA_SIZE);
+	unsigned node = in_turn(place), roomy = provider_of(node) != NULL ? node : node_with_room(node, ARENA_SIZE);
 	struct node_arenas *on = &node_arenas[node];
 	bool known = is_full(node);
 	atomic_store_explicit(&on->full_until, roomy == node ? 0 : os_milliseconds() + FULL_MS, relaxed);
@@ -287,21 +295,27 @@ bool arena_list_grow(unsigned place)
 	return grown || (!was_exhausted && node_count() > 1); /* others are to be asked first */
 }
 
-/* Under the node's lock: unlist its empty, clean arenas that are old enough, but `keep`; they come chained by
- * nextarena. */
+/* An arena whose provider takes it back whole need not be purged before. */
+static bool may_retire(const struct arena_object *arena, uint8_t age)
+{
+	bool old = (uint8_t)(arena_list_tick() - arena->empty_since) >= age;
+	return old && arena_is_empty(arena) && (arena->ndirty == 0 || arena->provider != NULL);
+}
+
+/* Under the node's lock: unlist its arenas that may retire, but `keep`; they come chained by nextarena. */
 static struct arena_object *take_empty(struct node_arenas *on, uint8_t age, unsigned keep)
 {
 	struct arena_object *retired = NULL, *next;
 	for (struct arena_object *arena = on->usable_arenas[BUCKETS - 1]; arena != NULL; arena = next) {
 		next = arena->nextarena;
-		bool old = (uint8_t)(arena_list_tick() - arena->empty_since) >= age;
-		if (!arena_is_empty(arena) || arena->ndirty != 0 || !old)
+		if (!may_retire(arena, age))
 			continue;
 		if (keep > 0) {
 			keep--;
 			continue;
 		}
 		unlist(on, arena);
+		dirty_leaves(on, arena);
 		arena->nextarena = retired;
 		retired = arena;
 	}
@@ -419,7 +433,7 @@ static struct arena_run take_old(struct node_arenas *on, uint8_t age, size_t nun
 	struct arena_object *arena = first_usable(on, on->occupied);
 	for (; arena != NULL && run.address == NULL; arena = next_usable(on, arena)) {
 		struct amounts before = amounts_of(arena);
-		if (before.ndirty == 0)
+		if (before.ndirty == 0 || arena_stays_dirty(arena))
 			continue;
 		run = arena_take_old(arena, arena_list_tick(), age, nunits);
 		if (run.address != NULL) {
@@ -437,7 +451,8 @@ size_t arena_list_purge(unsigned node, uint8_t age, size_t nbytes)
 	struct arena_run run = take_old(&node_arenas[node], age, (most + POOL_SIZE - 1) >> QUARRY_POOL_BITS);
 	if (run.address == NULL)
 		return 0;
-	bool clean = os_purge(run.address, run.nunits << QUARRY_POOL_BITS);
+	const struct quarry_provider *from = arena_at(arena_base(run.address))->provider;
+	bool clean = provider_purge(from, run.address, run.nunits << QUARRY_POOL_BITS);
 	arena_list_put(run.address, run.nunits, clean);
 	return clean ? run.nunits << QUARRY_POOL_BITS : 0;
 }

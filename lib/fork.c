@@ -14,6 +14,7 @@
 #include "large.h"
 #include "lock.h"
 #include "meta.h"
+#include "provider.h"
 #include "purge.h"
 #include "rcu.h"
 #include "sample.h"
@@ -36,6 +37,7 @@ static void prepare(void)
 	arena_list_lock_for_fork();
 	large_lock_for_fork();
 	sample_lock_for_fork();
+	provider_lock_for_fork();
 	meta_lock_for_fork();
 	address_map_lock_for_fork();
 }
@@ -44,6 +46,7 @@ static void let_go(bool in_child)
 {
 	address_map_unlock_after_fork(in_child);
 	meta_unlock_after_fork(in_child);
+	provider_unlock_after_fork(in_child);
 	sample_unlock_after_fork(in_child);
 	large_unlock_after_fork(in_child);
 	arena_list_unlock_after_fork(in_child);

@@ -14,6 +14,7 @@
 #include "node.h"
 #include "options.h"
 #include "os.h"
+#include "provider.h"
 
 #define relaxed memory_order_relaxed
 #define CHUNK_RECORDS 256
@@ -30,6 +31,7 @@ enum { SPARE, IN_HAND, LIVE, KEPT };
 struct record {
 	char *address;
 	size_t nbytes;
+	const struct quarry_provider *provider; /* whom the memory is from; NULL: the kernel */
 	struct record *next; /* kept: by address; spare */
 	uint32_t number;
 	uint32_t sample;     /* live: number of the record in the profile, or 0; the block's holder's */
@@ -77,6 +79,7 @@ static struct record *take_spare(void)
 
 static void put_spare(struct record *record)
 {
+	record->provider = NULL;
 	record->state = SPARE;
 	record->next = spare;
 	spare = record;
@@ -129,9 +132,16 @@ static void set_word(const struct record *record)
 
 /* --- kept blocks, under the lock -------------------------------------------------------------------------------- */
 
+/* Goes back as it came: whole, and when it is freed. */
+static bool stands_alone(const struct record *record)
+{
+	return record->node == LARGE_OVER || record->provider != NULL;
+}
+
 static bool adjoin(const struct record *low, const struct record *high)
 {
-	return low->address + low->nbytes == high->address && low->node == high->node;
+	return low->address + low->nbytes == high->address && low->node == high->node && !stands_alone(low) &&
+	       !stands_alone(high);
 }
 
 /* Insert by address and merge with neighbours, so that what was split for one block can serve a larger one. */
@@ -174,8 +184,8 @@ static struct record *take_kept(unsigned node, size_t nbytes, size_t alignment)
 {
 	struct record *best = NULL;
 	for (struct record *record = kept; record != NULL; record = record->next)
-		if (record->nbytes >= nbytes && record->node == node && (uintptr_t)record->address % alignment == 0 &&
-		    (best == NULL || record->nbytes < best->nbytes))
+		if (record->nbytes >= nbytes && record->node == node && record->provider == NULL &&
+		    (uintptr_t)record->address % alignment == 0 && (best == NULL || record->nbytes < best->nbytes))
 			best = record;
 	if (best == NULL)
 		return NULL;
@@ -215,7 +225,9 @@ static struct record *map_block(unsigned node, size_t nbytes, size_t alignment)
 	struct record *record = obtain_record(node < NODE_PLACES ? node : node_current());
 	if (record == NULL)
 		return NULL;
-	record->address = address_map_place(nbytes, alignment);
+	record->address = node < NODE_PLACES ? provider_map(node, nbytes, alignment, &record->provider) : NULL;
+	if (record->provider == NULL)
+		record->address = address_map_place(nbytes, alignment);
 	if (record->address == NULL) {
 		lock_take(&large_lock, LOCK_META);
 		put_spare(record);
@@ -224,9 +236,9 @@ static struct record *map_block(unsigned node, size_t nbytes, size_t alignment)
 	}
 	record->nbytes = nbytes;
 	record->node = (uint16_t)node;
-	if (options.huge_pages == OPTION_HUGE_PAGES_NEVER)
+	if (record->provider == NULL && options.huge_pages == OPTION_HUGE_PAGES_NEVER)
 		os_refuse_huge_pages(record->address, nbytes);
-	else if (options.huge_pages == OPTION_HUGE_PAGES_ALWAYS)
+	else if (record->provider == NULL && options.huge_pages == OPTION_HUGE_PAGES_ALWAYS)
 		os_want_huge_pages(record->address, nbytes);
 	return record;
 }
@@ -249,16 +261,19 @@ void *large_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed)
 	}
 	struct record *record = reuse(node, nbytes, alignment);
 	unsigned roomy = node;
-	if (record == NULL)
+	if (record == NULL && provider_of(node) == NULL)
 		roomy = node_with_room(node, nbytes < ROOM_MOST_NBYTES ? nbytes : ROOM_MOST_NBYTES);
 	if (roomy != node)
 		record = reuse(roomy, nbytes, alignment);
 	*zeroed = record == NULL;
-	if (*zeroed) {
+	if (record == NULL) {
 		record = map_block(roomy, nbytes, alignment);
 		if (record == NULL)
 			return NULL;
-		node_bind(record->address, nbytes, roomy);
+		if (record->provider == NULL)
+			node_bind(record->address, nbytes, roomy);
+		else
+			*zeroed = (record->provider->flags & QUARRY_PROVIDER_ZEROED) != 0;
 	}
 	if (roomy != node)
 		node_count_event(&node_counters[node].spills, 1);
@@ -282,7 +297,7 @@ void *large_alloc_over(const struct node_set *over, size_t nbytes)
 /* A record in hand. Where the system refuses, the block is kept and tried again with time. */
 static bool unmap_block(struct record *record)
 {
-	bool unmapped = os_unmap(record->address, record->nbytes);
+	bool unmapped = provider_unmap(record->provider, record->address, record->nbytes);
 	lock_take(&large_lock, LOCK_META);
 	if (unmapped)
 		put_spare(record);
@@ -310,16 +325,16 @@ bool large_free(void *ptr)
 		return false;
 	address_map_set(ptr, 1, 0);
 	lock_take(&large_lock, LOCK_META);
-	bool was_live = record->state == LIVE, over = record->node == LARGE_OVER;
+	bool was_live = record->state == LIVE, alone = stands_alone(record);
 	if (was_live) {
 		add(&live_nbytes, 0, record->nbytes);
-		if (over)
+		if (alone)
 			record->state = IN_HAND;
 		else
 			keep_since(record, arena_list_tick());
 	}
 	lock_drop(&large_lock, LOCK_META);
-	if (was_live && over)
+	if (was_live && alone)
 		unmap_block(record);
 	size_t live = large_live_nbytes(), most = live > KEPT_LEAST_NBYTES ? live : KEPT_LEAST_NBYTES;
 	if (large_kept_nbytes() > most)
@@ -349,7 +364,7 @@ static bool absorb(struct record *record, size_t nbytes)
 	struct record *next = kept;
 	while (next != NULL && next->address != record->address + record->nbytes)
 		next = next->next;
-	if (next == NULL || next->nbytes < more || next->node != record->node || record->node == LARGE_OVER)
+	if (next == NULL || next->nbytes < more || !adjoin(record, next))
 		return false;
 	unlink_kept(next);
 	next->address += more;
@@ -364,7 +379,7 @@ static bool absorb(struct record *record, size_t nbytes)
 /* Under the lock: what is cut off behind the block is kept, if there is a record for it and it can serve again. */
 static bool cut(struct record *record, size_t nbytes)
 {
-	struct record *rest = record->node == LARGE_OVER ? NULL : take_spare();
+	struct record *rest = stands_alone(record) ? NULL : take_spare();
 	if (rest == NULL)
 		return false;
 	rest->address = record->address + nbytes;
@@ -378,8 +393,8 @@ bool large_resize(void *ptr, size_t nbytes)
 {
 	struct record *record = record_at(ptr);
 	nbytes = large_good_size(nbytes);
-	if (record == NULL || nbytes == 0)
-		return false;
+	if (record == NULL || nbytes == 0 || record->provider != NULL)
+		return record != NULL && nbytes == record->nbytes;
 	lock_take(&large_lock, LOCK_META);
 	bool done = nbytes == record->nbytes ||
 		    (nbytes > record->nbytes ? absorb(record, nbytes) : cut(record, nbytes));
@@ -410,7 +425,7 @@ void *large_move(void *ptr, size_t nbytes)
 {
 	struct record *record = record_at(ptr);
 	nbytes = large_good_size(nbytes);
-	if (record == NULL || nbytes == 0 || record->split)
+	if (record == NULL || nbytes == 0 || record->split || record->provider != NULL)
 		return NULL;
 	if (nbytes > record->nbytes && !limit_allows(nbytes - record->nbytes))
 		return NULL;

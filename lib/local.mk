@@ -36,6 +36,7 @@ archive_rooms = \
 # layer 3: arenas
 core_rooms += \
 	lib/address_map.h lib/address_map.c \
+	lib/provider.h lib/provider.c lib/provider_ready.c \
 	lib/arena.h lib/arena.c \
 	lib/arena_list.h lib/arena_list.c
 
@@ -88,6 +89,7 @@ include_quarry_HEADERS = \
 	include/quarry/limit.h \
 	include/quarry/new.h \
 	include/quarry/profile.h \
+	include/quarry/provider.h \
 	include/quarry/quarry.h \
 	include/quarry/raw.h
 

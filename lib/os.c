@@ -85,6 +85,20 @@ void *os_map_aligned(size_t nbytes, size_t alignment)
 	return start;
 }
 
+/* Addresses first, since huge pages that are only there to be cut off would have to be left. */
+void *os_map_huge(size_t nbytes, size_t alignment, size_t page_nbytes)
+{
+	int saved_errno = errno;
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_FIXED | __builtin_ctzl(page_nbytes) << MAP_HUGE_SHIFT;
+	char *address = os_map_aligned(nbytes, alignment);
+	if (address != NULL && mmap(address, nbytes, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED) {
+		os_unmap(address, nbytes); /* the kernel may have done so already */
+		address = NULL;
+	}
+	errno = saved_errno;
+	return address;
+}
+
 void *os_reserve(size_t nbytes)
 {
 	int saved_errno = errno;

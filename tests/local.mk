@@ -24,6 +24,7 @@ UNIT_TESTS = \
 	tests/unit/check_os \
 	tests/unit/check_placement \
 	tests/unit/check_pool \
+	tests/unit/check_provider \
 	tests/unit/check_purge \
 	tests/unit/check_quarry \
 	tests/unit/check_raw \
