@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# make installcheck: a stranger's program finds everything through pkg-config alone. installed.sh PKGCONFIG-DIRECTORY
+# make installcheck: a stranger's program finds everything through pkg-config alone, and through CMake where that is
+# there. installed.sh PKGCONFIG-DIRECTORY
 set -euo pipefail
 # shellcheck source=tests/structure/common.sh
 . "$QUARRY_SOURCE_DIR/tests/structure/common.sh"
@@ -58,4 +59,43 @@ use libquarry ""
 use libquarry_malloc malloc
 use libquarry "" --static
 use libquarry_malloc malloc --static
+
+# --- CMake ---
+# With DESTDIR the installed paths are not where the files are, and there is nothing to find.
+find_by_cmake() {
+	local libdir
+	libdir=$(pkg-config --variable=libdir libquarry)
+	[ "$libdir/pkgconfig" -ef "$1" ] || return 0
+	mkdir -p "$scratch/cmake/build"
+	cat >"$scratch/cmake/CMakeLists.txt" <<-'CMAKE'
+		cmake_minimum_required(VERSION 3.16)
+		project(use C)
+		find_package(quarry 0.1 REQUIRED)
+		foreach(target quarry malloc quarry_static malloc_static)
+			if(TARGET quarry::${target})
+				add_executable(use_${target} ../use.c)
+				target_compile_options(use_${target} PRIVATE -fno-builtin "-DINSTALLED_VERSION=\"${quarry_VERSION}\"")
+				target_link_libraries(use_${target} PRIVATE quarry::${target})
+			endif()
+		endforeach()
+	CMAKE
+	if ! (cd "$scratch/cmake/build" && cmake "-Dquarry_DIR=$libdir/cmake/quarry" .. && cmake --build .) >"$scratch/said" 2>&1; then
+		cat "$scratch/said"
+		complain "CMake does not find and build"
+		return
+	fi
+	for program in "$scratch"/cmake/build/use_*; do
+		case $program in
+		*malloc*) arguments=(malloc) ;;
+		*) arguments=() ;;
+		esac
+		"$program" "${arguments[@]}" || complain "by CMake: ${program##*/} failed"
+	done
+	[ -e "$scratch/cmake/build/use_malloc" ] || complain "by CMake: no target quarry::malloc"
+}
+if command -v cmake >/dev/null; then
+	find_by_cmake "$1"
+else
+	echo "no cmake (Debian package: cmake): its configuration was not tried"
+fi
 finish
