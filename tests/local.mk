@@ -35,6 +35,7 @@ UNIT_TESTS = \
 	tests/unit/check_slab \
 	tests/unit/check_span \
 	tests/unit/check_stats \
+	tests/unit/check_stats_output \
 	tests/unit/check_thread \
 	tests/unit/check_walk
 

@@ -97,6 +97,29 @@ START_TEST(the_callers_own_cache_is_emptied_too)
 }
 END_TEST
 
+/* It takes no slow path, on which it would sort its inbox, and its cache is never idle. */
+START_TEST(the_inbox_of_a_thread_that_lives_in_its_cache_is_sorted_by_pokes)
+{
+	NEED_BARRIER();
+	struct lot busy = {.nbytes = SMALL, .n = 1};
+	begin_sleeper(40);
+	lot_free(&lot);
+	heap_lock(slot.heap);
+	cache_flush_all(slot.heap);
+	remote_unlock(slot.heap);
+	actor_do(&actor, lot_allocate, &busy);
+	ck_assert_uint_eq(theirs->inbox_nbytes, 40 * SMALL);
+	claim_visit(CLAIM_IDLE);
+	ck_assert_uint_eq(theirs->inbox_nbytes, 40 * SMALL);
+	actor_do(&actor, lot_free, &busy);
+	claim_visit(CLAIM_POKE);
+	ck_assert_uint_eq(theirs->inbox_nbytes, 0);
+	actor_end(&actor);
+	ck_assert(claim_visit(CLAIM_ALL));
+	ck_assert_int_eq(out_nbytes(), 0);
+}
+END_TEST
+
 START_TEST(a_second_visit_finds_nothing_to_do)
 {
 	begin_sleeper(40);
@@ -466,6 +489,7 @@ int main(void)
 	TCase *tcase = new_case(suite, "claim");
 	tcase_add_test(tcase, a_sleeper_is_emptied_but_for_one_block);
 	tcase_add_test(tcase, the_callers_own_cache_is_emptied_too);
+	tcase_add_test(tcase, the_inbox_of_a_thread_that_lives_in_its_cache_is_sorted_by_pokes);
 	tcase_add_test(tcase, a_second_visit_finds_nothing_to_do);
 	tcase_add_test(tcase, idle_is_who_has_not_changed_for_some_visits);
 	tcase_add_test(tcase, who_overtakes_the_visitor_empties_its_cache_itself);

@@ -4,11 +4,14 @@
  */
 #include "heaps.h"
 
+#include <sys/single_threaded.h>
+
 #include "arena_list.h"
 #include "fork.h"
 #include "kernel.h"
 #include "meta.h"
 #include "purge.h"
+#include "rcu.h"
 
 static struct actor actor;
 static struct heap *theirs;
@@ -177,6 +180,48 @@ START_TEST(a_hold_ends_in_the_child)
 }
 END_TEST
 
+static void open_rcu(void)
+{
+	rcu_open();
+}
+
+/* Then the loader and liburcu may be in the middle of something, and their locks held by a thread that is no more. */
+START_TEST(what_another_thread_was_opening_is_closed_in_the_child)
+{
+	pthread_atfork(open_rcu, NULL, NULL); /* after Quarry's own handler: they run from the last one to the first */
+	begin();
+	ck_assert_ptr_null(rcu_calls());
+	ck_assert(child_succeeds({
+		child_expect(rcu_calls() == NULL && !rcu_open());
+		child_expect(!thread_reader_enter()); /* by the lock */
+		thread_reader_leave(false);
+		use_everything();
+		child_expect(arena_list_counters.retired > 0);
+	}));
+	ck_assert_ptr_nonnull(rcu_calls());
+	actor_end(&actor);
+	ck_assert(child_succeeds({
+		child_expect(rcu_calls() != NULL && thread_reader_enter());
+		thread_reader_leave(true);
+		use_everything();
+		child_expect(arena_list_counters.retired > 0);
+	}));
+}
+END_TEST
+
+START_TEST(a_child_of_one_thread_opens_liburcu_itself)
+{
+	thread_heap();
+	fork_init();
+	if (!__libc_single_threaded)
+		return; /* a sanitizer's runtime or an emulator has a thread of its own */
+	ck_assert(child_succeeds({
+		child_expect(rcu_calls() == NULL && thread_reader_enter());
+		thread_reader_leave(true);
+	}));
+}
+END_TEST
+
 START_TEST(a_child_of_a_child)
 {
 	begin();
@@ -232,6 +277,8 @@ int main(void)
 	tcase_add_test(tcase, a_list_that_moves_meanwhile_is_noted_again);
 	tcase_add_test(tcase, what_a_visitor_took_is_not_missed);
 	tcase_add_test(tcase, a_hold_ends_in_the_child);
+	tcase_add_test(tcase, what_another_thread_was_opening_is_closed_in_the_child);
+	tcase_add_test(tcase, a_child_of_one_thread_opens_liburcu_itself);
 	tcase_add_test(tcase, a_child_of_a_child);
 	tcase_add_test(tcase, forks_while_threads_run);
 	return run_suite(suite);

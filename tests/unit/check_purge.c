@@ -112,6 +112,36 @@ START_TEST(no_grace_period_is_awaited_by_a_reader)
 }
 END_TEST
 
+static void purge_everything(void *unused)
+{
+	(void)unused;
+	make_dirty(MUCH);
+	purge_all(0, true);
+}
+
+static void read_once(void *unused)
+{
+	(void)unused;
+	thread_reader_leave(thread_reader_enter());
+}
+
+/* At memory's end that would allocate, and come back to the end of memory. */
+START_TEST(a_thread_that_is_unknown_to_liburcu_does_not_ask_it)
+{
+	struct actor actor;
+	thread_heap();
+	actor_begin(&actor);
+	heap_of_actor(&actor);
+	read_once(NULL); /* opens it */
+	actor_do(&actor, purge_everything, NULL);
+	ck_assert_uint_eq(arena_list_counters.retired, 0);
+	actor_do(&actor, read_once, NULL);
+	actor_do(&actor, purge_everything, NULL);
+	ck_assert_uint_gt(arena_list_counters.retired, 0);
+	actor_end(&actor);
+}
+END_TEST
+
 /* --- by time ------------------------------------------------------------------------------------------------------ */
 
 /* Waits for less than most dirty bytes; false after five seconds. */
@@ -248,6 +278,7 @@ int main(void)
 	tcase_add_test(tcase, all_that_is_free_goes_back);
 	tcase_add_test(tcase, some_may_stay);
 	tcase_add_test(tcase, no_grace_period_is_awaited_by_a_reader);
+	tcase_add_test(tcase, a_thread_that_is_unknown_to_liburcu_does_not_ask_it);
 	tcase_add_test(tcase, a_thread_gives_back_by_time);
 	tcase_add_test(tcase, no_thread_for_little);
 	tcase_add_test(tcase, slow_paths_give_back_where_no_thread_may);
