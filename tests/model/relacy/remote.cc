@@ -49,9 +49,15 @@ struct heap {
 };
 
 /* One node: nothing is counted between nodes. */
-static struct {
+static struct slot {
 	struct heap *heap;
-} slot;
+} the_slot;
+
+static struct slot *own_slot()
+{
+	return &the_slot;
+}
+
 static struct {
 	int remote_sent, remote_received;
 } node_counters[1];
