@@ -27,6 +27,9 @@
 #define WORD_OWNER_SHIFT 12
 #define WORD_OWNER ((uint32_t)1 << WORD_OWNER_SHIFT)
 #define WORD_OWNERS ((uint32_t)1 << 19)
+/* The upper half of the ids is that of regions (region.h). */
+#define WORD_REGION_OWNERS (WORD_OWNERS / 2)
+#define WORD_REGION (WORD_REGION_OWNERS << WORD_OWNER_SHIFT)
 #define WORD_PHASE_SHIFT 8
 #define WORD_PAYLOAD_SHIFT 8
 #define WORD_NOT_A_POOL ((uint32_t)1 << 31)

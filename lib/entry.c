@@ -13,6 +13,7 @@
 #include "limit.h"
 #include "node.h"
 #include "purge.h"
+#include "region.h"
 #include "remote.h"
 #include "report.h"
 #include "sample.h"
@@ -476,10 +477,18 @@ static cold_path void free_odd(struct block *block, uint32_t word)
 		remote_push(word_owner(word), block, block, sizeclass_nbytes(word_szidx(word)));
 }
 
+static cold_path void free_of_region(void *ptr, uint32_t word)
+{
+	region_put(ptr, word);
+	leave_slow_path();
+}
+
 static force_inline void free_small(struct block *block, uint32_t word)
 {
 	bool interior = entry_is_interior(block, word);
-	if (QUARRY_DEBUG && !interior && mark_freed(block, word, true))
+	if (unlikely(word_is_region(word)) && !interior)
+		free_of_region(block, word);
+	else if (QUARRY_DEBUG && !interior && mark_freed(block, word, true))
 		entry_report_misuse("double free", block, word);
 	else if (unlikely(interior) || unlikely(slot.state != SLOT_READY))
 		free_odd(block, word);
@@ -494,7 +503,7 @@ static force_inline void free_small(struct block *block, uint32_t word)
 static bool is_in_slab(const void *ptr, uint32_t word)
 {
 	const void *start = word == WORD_SPAN || word == WORD_SPAN_REST ? span_start(ptr) : NULL;
-	return start != NULL && span_owner(start) != NULL;
+	return start != NULL && span_is_of_cache(start);
 }
 
 /* Spans, large blocks, NULL, and what is no block. */
@@ -506,6 +515,8 @@ static __attribute__((noinline)) void free_big(void *ptr, uint32_t word)
 	uint32_t sample = is_span ? span_sample(ptr) : large_sample(ptr);
 	if (is_span)
 		span_free(ptr);
+	else if (region_of(ptr, word) != NULL)
+		region_put(ptr, word);
 	else if (is_in_slab(ptr, word))
 		entry_report_misuse("free by another call than quarry_cache_free", ptr, word);
 	else if (!large_free(ptr))
@@ -530,6 +541,8 @@ void entry_free_raw(void *ptr)
 		free_big(ptr, word);
 	else if (entry_is_interior(ptr, word))
 		entry_report_misuse("free of an interior pointer", ptr, word);
+	else if (word_is_region(word))
+		free_of_region(ptr, word);
 	else if (QUARRY_DEBUG && mark_freed(ptr, word, true))
 		entry_report_misuse("double free", ptr, word);
 	else

@@ -59,6 +59,16 @@ bool entry_more_memory(unsigned node, uint64_t births, enum effort *effort);
 /** The span or large block at ptr has changed its size where it was, or moved with its pages: a new one to the profile. */
 void entry_resized(void *ptr, size_t nbytes);
 
+/** An alignment rounded up to a power of two, as glibc does, and to ALIGNMENT; 0 where there is none. */
+static inline size_t entry_power_of_two(size_t alignment)
+{
+	if (alignment <= ALIGNMENT)
+		return ALIGNMENT;
+	if (alignment > (SIZE_MAX >> 2) + 1)
+		return 0;
+	return (size_t)1 << (64 - __builtin_clzl(alignment - 1));
+}
+
 /** Start of the pool that contains ptr, whose word is a pool's. */
 static inline char *entry_pool_start(const void *ptr, uint32_t word)
 {

@@ -5,6 +5,8 @@
  */
 #include "heap.h"
 
+#include <errno.h>
+
 #include "arena_list.h"
 #include "meta.h"
 #include "node.h"
@@ -20,8 +22,10 @@ struct heap heap_empty = {.word_base = (uint32_t)EMPTY_ID << WORD_OWNER_SHIFT, .
 static struct lock registry_lock; /* of the following, for writing */
 static struct heap **_Atomic directory[WORD_OWNERS / HEAPS_PER_CHUNK];
 static _Atomic uint32_t nheaps;
+static uint32_t nregions;
+static struct heap *_Atomic first_record, *last_record;
 static _Atomic bool has_veteran; /* the first thread's heap was made */
-static struct heap *parked[NODE_PLACES];
+static struct heap *parked[NODE_PLACES], *parked_regions[NODE_PLACES];
 static _Atomic unsigned nparked;
 uint8_t heap_nodes[WORD_OWNERS];
 static struct heap *_Atomic shared_heaps[NODE_PLACES];
@@ -42,12 +46,12 @@ unsigned heap_count(void)
 
 struct heap *heap_first(void)
 {
-	return heap_count() == 0 ? NULL : heap_by_id(1);
+	return atomic_load_explicit(&first_record, memory_order_acquire);
 }
 
 struct heap *heap_next(const struct heap *heap)
 {
-	return heap->id >= heap_count() ? NULL : heap_by_id(heap->id + 1);
+	return atomic_load_explicit(&heap->nextrecord, memory_order_acquire);
 }
 
 uint32_t heap_first_bound(unsigned szidx)
@@ -70,14 +74,33 @@ static void init_record(struct heap *heap, unsigned node, enum heap_kind kind)
 	heap->kind = kind;
 }
 
+static uint32_t next_id(bool region)
+{
+	return region ? WORD_REGION_OWNERS + nregions : heap_count() + 1;
+}
+
+/* Under the registry lock: whoever finds the record finds it whole. */
+static void append(struct heap *heap)
+{
+	if (last_record == NULL)
+		atomic_store_explicit(&first_record, heap, memory_order_release);
+	else
+		atomic_store_explicit(&last_record->nextrecord, heap, memory_order_release);
+	last_record = heap;
+}
+
 /* Give the record the next id, with the directory's chunk for it made beforehand. */
-static bool register_record(struct heap *heap)
+static bool register_record(struct heap *heap, bool region)
 {
 	for (;;) {
-		uint32_t id = heap_count() + 1;
+		lock_take(&registry_lock, LOCK_REGISTRY);
+		uint32_t id = next_id(region);
+		lock_drop(&registry_lock, LOCK_REGISTRY);
 		struct heap **spare = NULL;
-		if (id >= EMPTY_ID)
+		if (id >= (region ? EMPTY_ID : WORD_REGION_OWNERS)) {
+			errno = ENOMEM;
 			return false;
+		}
 		if (atomic_load_explicit(&directory[id / HEAPS_PER_CHUNK], memory_order_acquire) == NULL) {
 			spare = meta_alloc(HEAPS_PER_CHUNK * sizeof(*spare), CACHE_LINE, heap->node);
 			if (spare == NULL)
@@ -86,7 +109,7 @@ static bool register_record(struct heap *heap)
 		lock_take(&registry_lock, LOCK_REGISTRY);
 		if (spare != NULL && directory[id / HEAPS_PER_CHUNK] == NULL)
 			atomic_store_explicit(&directory[id / HEAPS_PER_CHUNK], spare, memory_order_release);
-		bool mine = heap_count() + 1 == id;
+		bool mine = next_id(region) == id;
 		if (mine) {
 			heap->id = id;
 			heap->word_base = id << WORD_OWNER_SHIFT;
@@ -94,7 +117,10 @@ static bool register_record(struct heap *heap)
 				heap_nodes[id] = (uint8_t)heap->node;
 			directory[id / HEAPS_PER_CHUNK][id % HEAPS_PER_CHUNK] = heap;
 			heap->veteran = heap->kind != HEAP_SHARED && !atomic_exchange(&has_veteran, true);
-			atomic_store_explicit(&nheaps, id, memory_order_release);
+			nregions += region;
+			append(heap);
+			if (!region)
+				atomic_store_explicit(&nheaps, id, memory_order_release);
 		}
 		lock_drop(&registry_lock, LOCK_REGISTRY);
 		if (mine)
@@ -102,13 +128,13 @@ static bool register_record(struct heap *heap)
 	}
 }
 
-static struct heap *make_record(unsigned node, enum heap_kind kind)
+static struct heap *make_record(size_t nbytes, unsigned node, enum heap_kind kind, bool region)
 {
-	struct heap *heap = meta_alloc(sizeof(*heap), FALSE_SHARING_RANGE, node);
+	struct heap *heap = meta_alloc(nbytes, FALSE_SHARING_RANGE, node);
 	if (heap == NULL)
 		return NULL;
 	init_record(heap, node, kind);
-	return register_record(heap) ? heap : NULL;
+	return register_record(heap, region) ? heap : NULL;
 }
 
 struct heap *heap_obtain(unsigned node)
@@ -120,7 +146,25 @@ struct heap *heap_obtain(unsigned node)
 		atomic_store_explicit(&nparked, nparked - 1, relaxed);
 	}
 	lock_drop(&registry_lock, LOCK_REGISTRY);
-	return heap != NULL ? heap : make_record(node, HEAP_PARKED);
+	return heap != NULL ? heap : make_record(sizeof(*heap), node, HEAP_PARKED, false);
+}
+
+struct heap *heap_obtain_region(size_t nbytes, unsigned node)
+{
+	lock_take(&registry_lock, LOCK_REGISTRY);
+	struct heap *heap = parked_regions[node];
+	if (heap != NULL)
+		parked_regions[node] = heap->nextparked;
+	lock_drop(&registry_lock, LOCK_REGISTRY);
+	return heap != NULL ? heap : make_record(nbytes, node, HEAP_SHARED, true);
+}
+
+void heap_park_region(struct heap *heap)
+{
+	lock_take(&registry_lock, LOCK_REGISTRY);
+	heap->nextparked = parked_regions[heap->node];
+	parked_regions[heap->node] = heap;
+	lock_drop(&registry_lock, LOCK_REGISTRY);
 }
 
 void heap_park(struct heap *heap)
@@ -155,7 +199,7 @@ struct heap *heap_shared(unsigned node)
 	struct heap *heap = atomic_load_explicit(&shared_heaps[node], memory_order_acquire);
 	if (likely(heap != NULL))
 		return heap;
-	struct heap *fresh = make_record(node, HEAP_SHARED);
+	struct heap *fresh = make_record(sizeof(*fresh), node, HEAP_SHARED, false);
 	if (fresh == NULL)
 		return NULL;
 	/* Where another thread was first, the record stays behind, unused. */
@@ -235,10 +279,8 @@ static bool borrow_pool(struct heap *heap, unsigned szidx)
 	return true;
 }
 
-bool heap_add_pool(struct heap *heap, unsigned szidx)
+bool heap_add_new_pool(struct heap *heap, unsigned szidx)
 {
-	if (heap->kind == HEAP_ATTACHED && borrow_pool(heap, szidx))
-		return true;
 	size_t units = size_classes[szidx].units;
 	struct arena_run run = arena_list_take(heap->node, units, 1);
 	if (run.address == NULL)
@@ -249,7 +291,12 @@ bool heap_add_pool(struct heap *heap, unsigned szidx)
 	return true;
 }
 
-static void release_pool(struct pool_header *pool)
+bool heap_add_pool(struct heap *heap, unsigned szidx)
+{
+	return (heap->kind == HEAP_ATTACHED && borrow_pool(heap, szidx)) || heap_add_new_pool(heap, szidx);
+}
+
+void heap_release_pool(struct pool_header *pool)
 {
 	pool_unlink(pool);
 	/* Units that no block was carved from are as clean as they came. */
@@ -281,7 +328,7 @@ void heap_pool_changed(struct heap *heap, struct pool_header *pool, struct block
 		return;
 	case POOL_NOW_EMPTY:
 		if (!is_worth_keeping(heap, pool))
-			release_pool(pool);
+			heap_release_pool(pool);
 		return;
 	case POOL_NO_BLOCK:
 		what = "free of what is no block";
@@ -300,7 +347,7 @@ void heap_release_empty(struct heap *heap)
 		for (struct pool_link *link = ring->nextpool; link != ring; link = next) {
 			next = link->nextpool;
 			if (pool_of_link(link)->count == 0)
-				release_pool(pool_of_link(link));
+				heap_release_pool(pool_of_link(link));
 		}
 	}
 }

@@ -91,6 +91,7 @@ struct heap {
 	uint32_t idle_ticks;
 	struct heap_counters counters;
 	struct heap *nextparked;   /* under the registry lock */
+	struct heap *_Atomic nextrecord; /* in the order of their making; written under the registry lock, read anywhere */
 	unsigned node;             /* constant */
 	uint32_t tid;              /* the kernel's number of the attached thread, for those who look from outside */
 
@@ -122,9 +123,11 @@ static inline unsigned heap_node_by_id(uint32_t id)
 	return heap_nodes[id];
 }
 
-/** First and next record; no lock: records are only added. */
+/** First and next record, those of regions among them; no lock: records are only added. */
 struct heap *heap_first(void);
 struct heap *heap_next(const struct heap *heap);
+
+/** Number of records without those of regions: their ids are 1 to this. */
 unsigned heap_count(void);
 
 /** The bound that a class's list starts with, blocks. */
@@ -135,6 +138,13 @@ struct heap *heap_obtain(unsigned node);
 
 /** The node's shared heap; NULL with ENOMEM if its record cannot be made. No lock held. */
 struct heap *heap_shared(unsigned node);
+
+/**
+ * A record of nbytes that begins with a struct heap, for a region on the node: a parked one, or new and zeroed. NULL with
+ * ENOMEM. No lock held. heap_park_region puts it back.
+ */
+struct heap *heap_obtain_region(size_t nbytes, unsigned node);
+void heap_park_region(struct heap *heap);
 
 static inline enum lock_rank heap_rank(const struct heap *heap)
 {
@@ -168,6 +178,12 @@ struct block *heap_take_block(struct heap *heap, unsigned szidx);
  * Give the heap a pool of the class that is not full, of the shared heap's or from an arena. False: only mmap helps.
  */
 bool heap_add_pool(struct heap *heap, unsigned szidx);
+
+/** As heap_add_pool, from an arena only. */
+bool heap_add_new_pool(struct heap *heap, unsigned szidx);
+
+/** Give a pool that is in a ring back, whatever it has out. */
+void heap_release_pool(struct pool_header *pool);
 
 static inline void heap_count_out(struct heap *heap, int64_t nbytes)
 {

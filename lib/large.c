@@ -38,6 +38,8 @@ struct record {
 	uint8_t state;
 	uint8_t stamp;       /* tick at which it was freed */
 	uint16_t node;
+	struct pool_link link;    /* live, with an owner: the owner's; under its lock */
+	struct span_owner *owner; /* live: the block's holder's */
 	bool split;          /* live: merged of what the kernel keeps as several mappings, as a resize has found out */
 };
 
@@ -208,6 +210,7 @@ static void *make_live(struct record *record)
 	lock_take(&large_lock, LOCK_META);
 	record->state = LIVE;
 	record->sample = 0;
+	record->owner = NULL;
 	record->split = false;
 	add(&live_nbytes, record->nbytes, 0);
 	lock_drop(&large_lock, LOCK_META);
@@ -305,6 +308,27 @@ static bool unmap_block(struct record *record)
 		keep_since(record, arena_list_tick());
 	lock_drop(&large_lock, LOCK_META);
 	return unmapped;
+}
+
+struct span_owner *large_owner(const void *ptr)
+{
+	const struct record *record = record_at(ptr);
+	return record == NULL ? NULL : record->owner;
+}
+
+void large_set_owner(void *ptr, struct span_owner *owner)
+{
+	record_at(ptr)->owner = owner;
+}
+
+struct pool_link *large_link(void *ptr)
+{
+	return &record_at(ptr)->link;
+}
+
+void *large_of_link(struct pool_link *link)
+{
+	return container_of(link, struct record, link)->address;
 }
 
 uint32_t large_sample(const void *ptr)

@@ -12,6 +12,7 @@
 #define QUARRY_LARGE_H
 
 #include "address_map.h"
+#include "pool.h"
 #include "topology.h"
 
 /** Usable bytes of a large block of nbytes; 0 if that overflows. */
@@ -38,6 +39,14 @@ void large_set_sample(void *ptr, uint32_t number);
 
 /** Usable bytes of the block that starts at ptr; 0 if none does. */
 size_t large_usable(const void *ptr);
+
+/** Whose the block that starts at ptr is, as span_owner; NULL: the program's own, or no block starts there. */
+struct span_owner *large_owner(const void *ptr);
+void large_set_owner(void *ptr, struct span_owner *owner);
+
+/** The link that the block's record has for its owner's ring, and back. */
+struct pool_link *large_link(void *ptr);
+void *large_of_link(struct pool_link *link);
 
 /** Change the size in place. False if it cannot. */
 bool large_resize(void *ptr, size_t nbytes);

@@ -56,12 +56,15 @@ core_rooms += \
 	lib/claim.h lib/claim.c \
 	lib/thread.h lib/thread.c \
 	lib/purge.h lib/purge.c \
-	lib/fork.h lib/fork.c
+	lib/fork.h lib/fork.c \
+	lib/region.h lib/region.c
 
 # layer 6: what programs call; libc's names are not part of the core
 core_rooms += \
 	lib/entry.h lib/entry.c \
+	lib/region_entry.h lib/region_entry.c \
 	lib/resize.h lib/resize.c \
+	lib/region_calls.c \
 	lib/raw.c \
 	lib/object_cache.h lib/object_cache.c \
 	lib/magazine.h lib/magazine.c \
@@ -86,6 +89,7 @@ surface_rooms = \
 include_quarrydir = $(includedir)/quarry
 include_quarry_HEADERS = \
 	include/quarry/cache.h \
+	include/quarry/heap.h \
 	include/quarry/limit.h \
 	include/quarry/new.h \
 	include/quarry/profile.h \

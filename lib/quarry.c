@@ -59,19 +59,9 @@ void *quarry_calloc(size_t count, size_t size)
 	return ptr;
 }
 
-/* Rounded up to a power of two, as glibc does; 0 where there is none. */
-static size_t power_of_two(size_t alignment)
-{
-	if (alignment <= ALIGNMENT)
-		return ALIGNMENT;
-	if (alignment > (SIZE_MAX >> 2) + 1)
-		return 0;
-	return (size_t)1 << (64 - __builtin_clzl(alignment - 1));
-}
-
 void *quarry_aligned_alloc(size_t alignment, size_t nbytes)
 {
-	size_t power = power_of_two(alignment);
+	size_t power = entry_power_of_two(alignment);
 	if (power <= ALIGNMENT && power != 0)
 		return entry_malloc(nbytes);
 	if (power == 0 || nbytes > PTRDIFF_MAX)

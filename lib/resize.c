@@ -15,7 +15,7 @@ size_t resize_usable(const void *ptr, uint32_t word)
 	if (likely(word_is_pool(word)))
 		return entry_is_interior(ptr, word) ? 0 : sizeclass_nbytes(word_szidx(word));
 	if (word == WORD_SPAN)
-		return (uintptr_t)ptr % POOL_SIZE == 0 && span_owner(ptr) == NULL ? span_usable(ptr) : 0;
+		return (uintptr_t)ptr % POOL_SIZE == 0 && !span_is_of_cache(ptr) ? span_usable(ptr) : 0;
 	return large_usable(ptr);
 }
 
@@ -32,7 +32,7 @@ bool resize_is_block(const void *ptr)
 size_t resize_in_place(void *ptr, uint32_t word, size_t nbytes)
 {
 	size_t usable = resize_usable(ptr, word);
-	if (word_is_pool(word) || (nbytes <= usable && nbytes > usable - usable / 4))
+	if (word_is_pool(word) || region_of(ptr, word) != NULL || (nbytes <= usable && nbytes > usable - usable / 4))
 		return nbytes <= usable ? usable : 0;
 	bool done = false;
 	if (word == WORD_SPAN && nbytes > sizeclass_limit && nbytes <= LARGE_REQUEST_THRESHOLD)

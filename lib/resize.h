@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Resize: how large a live block is, and changing that: in place, by moving pages, or by moving to another block that
- * the caller's way of allocating gives. Owns nothing.
+ * the caller's way of allocating gives. A region's block stays in its region. Owns nothing.
  */
 #ifndef QUARRY_RESIZE_H
 #define QUARRY_RESIZE_H
@@ -10,6 +10,7 @@
 
 #include "entry.h"
 #include "large.h"
+#include "region_entry.h"
 
 /** Usable bytes of the block that starts at ptr, whose word is given; 0 where none starts there. */
 size_t resize_usable(const void *ptr, uint32_t word);
@@ -38,6 +39,9 @@ static force_inline void *resize_block(void *ptr, size_t nbytes, void *(*allocat
 		return NULL;
 	if (!resize_is_worth_moving(usable, nbytes))
 		return ptr;
+	struct quarry_heap *region = region_of(ptr, word);
+	if (unlikely(region != NULL))
+		return region_move(region, ptr, usable, nbytes);
 	void *fresh = word_is_pool(word) ? NULL : resize_big(ptr, word, nbytes);
 	if (fresh != NULL)
 		return fresh;

@@ -12,9 +12,9 @@
 
 #include "compiler.h"
 
-/* Whose a span is that is not the program's own: it may be freed in the owner's way only. */
+/* Whose a span or large block is that is not the program's own: it may be freed in the owner's way only. */
 struct span_owner {
-	enum span_owner_kind { SPAN_OF_CACHE } kind;
+	enum span_owner_kind { SPAN_OF_CACHE, SPAN_OF_REGION } kind;
 };
 
 /** Usable bytes of a span of nbytes. */
@@ -31,6 +31,11 @@ void *span_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed);
 /** Say whose a span is that starts at ptr; NULL, as at first: the program's own. */
 void span_set_owner(void *ptr, struct span_owner *owner);
 struct span_owner *span_owner(const void *ptr);
+
+static inline bool span_is_of_cache(const void *ptr)
+{
+	return span_owner(ptr) != NULL && span_owner(ptr)->kind == SPAN_OF_CACHE;
+}
 
 /** Free the span that starts at ptr. */
 void span_free(void *ptr);

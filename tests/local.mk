@@ -28,6 +28,7 @@ UNIT_TESTS = \
 	tests/unit/check_purge \
 	tests/unit/check_quarry \
 	tests/unit/check_raw \
+	tests/unit/check_region \
 	tests/unit/check_remote \
 	tests/unit/check_report \
 	tests/unit/check_sample \
@@ -42,6 +43,7 @@ UNIT_TESTS = \
 # Long-running mixtures through the quarry_* names; QUARRY_TEST_SECONDS makes them longer.
 STRESS_TESTS = \
 	tests/stress/exchange \
+	tests/stress/heaps \
 	tests/stress/inspect \
 	tests/stress/model \
 	tests/stress/objects \

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Region entry: see region_entry.h.
+ */
+#include "region_entry.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "arena_list.h"
+#include "entry.h"
+#include "report.h"
+
+static void *out_of_memory(void)
+{
+	errno = ENOMEM;
+	return NULL;
+}
+
+static bool is_live(const struct quarry_heap *heap)
+{
+	if (likely(atomic_load_explicit(&heap->state, memory_order_relaxed) == REGION_LIVE))
+		return true;
+	report_fault("use of what is no heap,", heap, -1, 0, NULL);
+	return false;
+}
+
+void *region_allocate(struct quarry_heap *heap, struct region_request *request)
+{
+	enum effort effort = GROW;
+	void *ptr = NULL;
+	if (!is_live(heap))
+		return out_of_memory();
+	for (;;) {
+		uint64_t births = arena_list_births();
+		enum region_answer answer = region_take(heap, request, &ptr);
+		if (answer == REGION_GIVEN)
+			return ptr;
+		if (answer == REGION_REFUSED || !entry_more_memory(heap->heap.node, births, &effort))
+			return out_of_memory();
+	}
+}
+
+void *region_move(struct quarry_heap *region, void *ptr, size_t usable, size_t nbytes)
+{
+	struct region_request request = {.nbytes = nbytes, .alignment = ALIGNMENT, .spare = usable};
+	void *fresh = region_allocate(region, &request);
+	if (fresh == NULL)
+		return nbytes <= usable ? ptr : NULL;
+	memcpy(fresh, ptr, nbytes < usable ? nbytes : usable);
+	entry_free(ptr);
+	return fresh;
+}
