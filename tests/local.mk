@@ -182,6 +182,7 @@ TEST_FILES = \
 	tests/unit/kernel.h \
 	tests/unit/machine.h \
 	tests/unit/unit.h \
+	tests/packages.sh \
 	tests/run-test \
 	tests/structure/common.sh \
 	tests/structure/installed.sh \
@@ -319,6 +320,11 @@ COVERED_TESTS = $(UNIT_TESTS) $(FAULT_TESTS) $(STRESS_TESTS) $(FUZZ_TESTS) tests
 coverage: check-variant-coverage
 check-covered:
 	$(MAKE) $(AM_MAKEFLAGS) -k check TESTS='$(COVERED_TESTS)'
+
+# Debian packages, built and looked into; lintian has its say.
+.PHONY: check-packages
+check-packages:
+	$(top_srcdir)/tests/packages.sh $(top_srcdir) || test $$? -eq 77
 
 # The tests in builds of other kinds, each in a directory of its own below variants/: tests/variant knows them.
 .PHONY: check-sanitizers check-variants
