@@ -70,6 +70,7 @@ core_rooms += \
 	lib/magazine.h lib/magazine.c \
 	lib/object.c \
 	lib/walk.h lib/walk.c \
+	lib/named_stats.h lib/named_stats.c \
 	lib/node_stats.h \
 	lib/stats.h lib/stats.c \
 	lib/node_stats.c \

@@ -12,6 +12,7 @@
 #include "large.h"
 #include "limit.h"
 #include "meta.h"
+#include "named_stats.h"
 #include "node.h"
 #include "node_stats.h"
 #include "options.h"
@@ -160,6 +161,10 @@ int quarry_stats_print(int fd)
 	if (node_note() != NULL)
 		text_append(&text, "  note      %s\n", node_note());
 	int result = text_write(&text, fd);
+	text_begin(&text, buffer, sizeof(buffer));
+	named_stats_append(&text);
+	if (result == 0 && text.used > 0)
+		result = text_write(&text, fd);
 	for (unsigned node = 0; stats.nodes > 1 && node < stats.nodes && result == 0; node++) {
 		text_begin(&text, buffer, sizeof(buffer));
 		node_stats_append(&text, node);

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "named_stats.h"
 #include "node_stats.h"
 #include "options.h"
 #include "os.h"
@@ -165,6 +166,18 @@ static void append_node_metric(struct output *output, unsigned nodes, const char
 			       (unsigned long)*(const uint64_t *)((const char *)&stats + offset));
 }
 
+static void append_named(struct output *output, enum named_kind kind, const char *name, const char *meaning)
+{
+	struct named_sum sum;
+	void *place = NULL;
+	for (bool first = true; named_next(kind, &place, &sum); first = false) {
+		if (first)
+			append(output, "# HELP quarry_%s %s\n# TYPE quarry_%s gauge\n", name, meaning, name);
+		append(output, "quarry_%s{%s=\"%s\"} %lu\n", name, kind == NAMED_CACHES ? "name" : "tag", sum.name,
+		       (unsigned long)sum.live);
+	}
+}
+
 int quarry_stats_prometheus(int fd)
 {
 	struct output output;
@@ -173,6 +186,8 @@ int quarry_stats_prometheus(int fd)
 	begin(&output, fd);
 	for (size_t i = 0; i < stats_nmetrics; i++)
 		append_metric(&output, &stats_metrics[i], stats_value(&stats, &stats_metrics[i]));
+	append_named(&output, NAMED_CACHES, "cache_live_bytes", "in objects of typed caches, by name");
+	append_named(&output, NAMED_HEAPS, "heap_live_bytes", "in blocks of heaps, by tag");
 	if (stats.nodes > 1) {
 		append_node_metric(&output, stats.nodes, "live", "in blocks that the program holds",
 				   offsetof(struct quarry_node_stats, live));

@@ -18,6 +18,7 @@ UNIT_TESTS = \
 	tests/unit/check_limit \
 	tests/unit/check_lock \
 	tests/unit/check_meta \
+	tests/unit/check_named_stats \
 	tests/unit/check_node \
 	tests/unit/check_object_cache \
 	tests/unit/check_options \
