@@ -5,8 +5,10 @@
 #include "depot.h"
 
 #include <errno.h>
+#include <limits.h>
 
 #include "address_map.h"
+#include "os.h"
 #include "report.h"
 
 void depot_init(struct depot *depot, const struct depot_type *type, unsigned node)
@@ -191,6 +193,10 @@ static void release(struct depot *depot, struct slab *slab)
 		destruct(depot->type, slab, depot->type->shape.capacity);
 		depot_lock(depot);
 		unlink_slab(slab);
+		if (depot->nwaiting > 0) {
+			atomic_fetch_add_explicit(&depot->put_down, 1, memory_order_relaxed);
+			os_wake(&depot->put_down, INT_MAX);
+		}
 	}
 	slab_free(slab);
 }
@@ -236,12 +242,26 @@ static void drop_ring(struct depot *depot, struct pool_link *ring)
 		release(depot, slab_of_link(ring->nextpool));
 }
 
+/* Under the lock, which is dropped meanwhile. */
+static void wait_for_hands(struct depot *depot)
+{
+	depot->nwaiting++;
+	while (!pool_ring_is_empty(&depot->hand)) {
+		uint32_t seen = atomic_load_explicit(&depot->put_down, memory_order_relaxed);
+		depot_unlock(depot);
+		os_wait(&depot->put_down, seen, -1);
+		depot_lock(depot);
+	}
+	depot->nwaiting--;
+}
+
 void depot_drop(struct depot *depot)
 {
 	depot_lock(depot);
+	depot->nempty = 0; /* for whoever releases empty slabs meanwhile */
 	drop_ring(depot, &depot->full);
 	drop_ring(depot, &depot->partial);
-	depot->nempty = 0;
+	wait_for_hands(depot);
 	depot->out = 0;
 	depot_unlock(depot);
 }

@@ -37,6 +37,8 @@ struct depot {
 	uint64_t made, released; /* slabs, ever */
 	uint64_t refills, flushes;
 	bool was_needed;         /* objects came or went since the purger's last look */
+	uint32_t nwaiting;       /* threads that drop the depot and wait until `hand` is empty, */
+	_Atomic uint32_t put_down; /* on this: it changes when a slab leaves `hand` */
 };
 
 /** An empty depot. */
@@ -73,7 +75,10 @@ size_t depot_release(struct depot *depot, enum depot_release how);
 /** An object that is out; NULL: none is. Under the lock. */
 void *depot_first_out(const struct depot *depot);
 
-/** Give all slabs back, whatever is out; destructs all objects. No lock held. */
+/**
+ * Give all slabs back, whatever is out; destructs all objects, and waits for other threads that do so, which release
+ * slabs without knowing that the cache ends. No lock held.
+ */
 void depot_drop(struct depot *depot);
 
 /** In a fork child, the lock held or made anew. */

@@ -23,6 +23,9 @@
 /* As prepare found it, for what follows; libc runs fork handlers one fork at a time. */
 static const struct rcu_calls *rcu;
 static bool was_threaded;
+static const struct fork_hooks *above;
+
+static const struct fork_hooks *_Atomic attending;
 
 static void prepare(void)
 {
@@ -31,6 +34,9 @@ static void prepare(void)
 	rcu = rcu_calls();
 	if (rcu != NULL)
 		rcu->before_fork();
+	above = atomic_load_explicit(&attending, memory_order_acquire);
+	if (above != NULL)
+		above->prepare();
 	claim_lock();
 	heap_lock_for_fork();
 	claim_prepare_fork();
@@ -57,6 +63,8 @@ static void let_go(bool in_child)
 static void parent(void)
 {
 	let_go(false);
+	if (above != NULL)
+		above->parent();
 	if (rcu != NULL)
 		rcu->after_fork_parent();
 }
@@ -71,8 +79,15 @@ static void child(void)
 	arena_list_after_fork_child();
 	thread_after_fork_child();
 	purge_after_fork_child();
+	if (above != NULL)
+		above->child();
 	if (rcu != NULL)
 		rcu->after_fork_child();
+}
+
+void fork_attend(const struct fork_hooks *hooks)
+{
+	atomic_store_explicit(&attending, hooks, memory_order_release);
 }
 
 void fork_init(void)

@@ -13,4 +13,15 @@
 /** Register the handlers, once; as early as can be, since handlers run newest first before a fork. */
 void fork_init(void);
 
+/** What a layer above does around a fork. Its locks are outside of all that fork.c takes; malloc works in its child. */
+struct fork_hooks {
+	void (*prepare)(void), (*parent)(void), (*child)(void);
+};
+
+/**
+ * Have forks call these, once. A layer that comes into use late has no handlers of its own: they would run before those
+ * that the program registered earlier, whose locks other threads hold while they wait for ours.
+ */
+void fork_attend(const struct fork_hooks *hooks);
+
 #endif

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "entry.h"
+#include "fork.h"
 #include "meta.h"
 #include "os.h"
 #include "purge.h"
@@ -448,11 +449,10 @@ static void parent(void)
 	lock_drop(&caches_lock, LOCK_CACHES);
 }
 
-/* Quarry's own handler came first: malloc works. The list is nobody else's. */
+/* The list is nobody else's. */
 static void child(void)
 {
 	struct magazine *chain = NULL;
-	lock_forget_held();
 	for_each_lock(thread, depot, lock_reset(&thread->lock), lock_reset(&depot->lock));
 	for_each_lock(thread, depot, (void)thread, depot_after_fork_child(depot));
 	lock_reset(&caches_lock);
@@ -470,8 +470,9 @@ static void child(void)
 
 static void init(void)
 {
+	static const struct fork_hooks hooks = {prepare, parent, child};
 	has_key = pthread_key_create(&exit_key, at_thread_exit) == 0;
-	pthread_atfork(prepare, parent, child);
+	fork_attend(&hooks);
 	purge_consult(reclaim);
 }
 

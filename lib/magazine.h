@@ -67,7 +67,7 @@ static force_inline void magazine_leave(struct magazine_thread *thread)
 	atomic_store_explicit(&thread->busy, 0, memory_order_release);
 }
 
-/** Make the hooks at a thread's end and around fork, once. */
+/** Make the hooks at a thread's end and around forks, once. */
 void magazine_init(void);
 
 /** Take an object by way of this thread's magazine; NULL: the depot (of this thread's node) has none, or the limit. */

@@ -80,7 +80,8 @@ QUARRY_API void quarry_cache_limit(struct quarry_cache *cache, size_t objects);
 QUARRY_API int quarry_cache_trim(struct quarry_cache *cache);
 
 /**
- * Destroy a cache that no thread uses any more: all objects are destructed and all slabs given back.
+ * Destroy a cache that no thread uses any more: all objects are destructed and all slabs given back. Waits for
+ * destructors of the cache that run in other threads.
  *
  * Returns    0; -1 with EBUSY where objects are still out, whose number and first address are then reported on standard
  *            error, and the cache lives on. With QUARRY_CACHE_DROP they are destructed and gone

@@ -6,6 +6,7 @@
 #include "heaps.h"
 
 #include "arena_list.h"
+#include "fork.h"
 #include "kernel.h"
 #include "magazine.h"
 #include "node.h"
@@ -277,10 +278,61 @@ START_TEST(the_limit_is_exact)
 }
 END_TEST
 
+static sem_t is_destructing, may_destruct;
+
+static void destruct_slowly(void *object)
+{
+	(void)object;
+	if (destructed == 0) {
+		sem_post(&is_destructing);
+		wait_for(&may_destruct);
+	}
+	destructed++;
+}
+
+static void trim_it(void *cache)
+{
+	quarry_cache_trim(cache);
+}
+
+static void let_destruct(void *unused)
+{
+	(void)unused;
+	sleep_ms(100);
+	sem_post(&may_destruct);
+}
+
+/* A thread that trims, or ends, need not know of the cache that another one destroys. */
+START_TEST(to_destroy_waits_for_destructors)
+{
+	struct quarry_cache *cache = quarry_cache_create("slow", 24, 0, NULL, destruct_slowly, 0);
+	struct actor trimmer, helper;
+	sem_init(&is_destructing, 0, 0);
+	sem_init(&may_destruct, 0, 0);
+	destructed = 0;
+	fill(cache, 1);
+	drain(cache, 1);
+	uint64_t all = stats_of(cache).slabs * stats_of(cache).slab_objects;
+	actor_begin(&trimmer);
+	actor_begin(&helper);
+	actor_tell(&trimmer, trim_it, cache);
+	wait_for(&is_destructing);
+	actor_tell(&helper, let_destruct, NULL);
+	ck_assert_int_eq(quarry_cache_destroy(cache), 0);
+	ck_assert_uint_eq(destructed, all);
+	actor_wait(&helper);
+	actor_wait(&trimmer);
+	actor_end(&helper);
+	actor_end(&trimmer);
+	ck_assert_uint_eq(span_live_nbytes(), 0);
+}
+END_TEST
+
 /* --- fork --------------------------------------------------------------------------------------------------------- */
 
 START_TEST(a_child_keeps_everything)
 {
+	fork_init();
 	struct quarry_cache *cache = make(24);
 	struct actor actor;
 	actor_begin(&actor);
@@ -321,8 +373,31 @@ static void alloc_one(void *cache)
 	objects[0] = quarry_cache_alloc(cache);
 }
 
+/* Registered before any cache was made: they run while the forking thread should not yet, or no longer, hold locks. */
+static struct quarry_cache *used_by_handlers;
+
+static void use_cache(void)
+{
+	void *object = used_by_handlers == NULL ? NULL : quarry_cache_alloc(used_by_handlers);
+	quarry_cache_free(used_by_handlers, object);
+	quarry_cache_trim(used_by_handlers);
+}
+
+START_TEST(fork_handlers_may_use_caches)
+{
+	used_by_handlers = NULL;
+	fork_init();
+	ck_assert_int_eq(pthread_atfork(use_cache, use_cache, use_cache), 0);
+	used_by_handlers = make(24);
+	ck_assert(child_succeeds(child_expect(quarry_cache_destroy(used_by_handlers) == 0)));
+	ck_assert_int_eq(quarry_cache_destroy(used_by_handlers), 0);
+	used_by_handlers = NULL;
+}
+END_TEST
+
 START_TEST(a_slab_that_a_lost_thread_had_in_hand_comes_back)
 {
+	fork_init();
 	sem_init(&is_constructing, 0, 0);
 	sem_init(&may_go_on, 0, 0);
 	struct quarry_cache *cache = quarry_cache_create("slow", 24, 0, construct_slowly, NULL, 0);
@@ -477,7 +552,9 @@ int main(void)
 	tcase_add_test(tcase, sleeping_threads_are_visited);
 	tcase_add_test(tcase, the_end_of_a_thread_loses_nothing);
 	tcase_add_test(tcase, the_limit_is_exact);
+	tcase_add_test(tcase, to_destroy_waits_for_destructors);
 	tcase_add_test(tcase, a_child_keeps_everything);
+	tcase_add_test(tcase, fork_handlers_may_use_caches);
 	tcase_add_test(tcase, a_slab_that_a_lost_thread_had_in_hand_comes_back);
 	tcase_add_test(tcase, objects_are_of_the_threads_node);
 	tcase = new_case(suite, "misuse");
