@@ -90,6 +90,9 @@ void os_wait(_Atomic uint32_t *word, uint32_t value, int timeout_ms);
 /** Wake up to count sleepers. */
 void os_wake(_Atomic uint32_t *word, int count);
 
+/** Can the four bytes at address, a multiple of four, be read? The kernel looks, and nothing is written. */
+bool os_is_readable(const void *address);
+
 /** The kernel's number of this thread. */
 uint32_t os_thread_id(void);
 

@@ -182,10 +182,10 @@ uint32_t sample_find_stack(const uintptr_t *frames, unsigned nframes)
 	memcpy(fresh->frames, frames, nframes * sizeof(*frames));
 	lock_take(&sample_lock, LOCK_META);
 	number = look_up(hash, frames, nframes);
-	if (number == 0 && sample_stack_count() < SAMPLE_STACKS)
+	if (number == 0 && sample_stack_count() < SAMPLE_STACKS - (nframes > 0))
 		number = add_stack(fresh);
 	lock_drop(&sample_lock, LOCK_META);
-	return number;
+	return number == 0 && nframes > 0 ? sample_find_stack(frames, 0) : number;
 }
 
 struct sample_sums sample_sums_of(const struct sample_stack *stack)

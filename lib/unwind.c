@@ -9,6 +9,8 @@
 #include <link.h>
 #include <string.h>
 
+#include "os.h"
+
 /* How the processor's registers are numbered in the tables; only these three are followed. */
 #if defined(__x86_64__)
 enum { REG_FP = 6, REG_SP = 7, REG_RA = 16 };
@@ -31,10 +33,12 @@ enum { REG_FP = 1, REG_SP = 2, REG_RA = 3 };
 /* No frame lies further up than this. */
 #define STACK_MOST_NBYTES ((uintptr_t)1 << 30)
 #define REMEMBERED 8
+#define LEAST_PAGE_BITS 12 /* memory ends at multiples of this, whatever a page is */
 
 struct state {
 	uintptr_t pc, sp, fp;
 	uintptr_t bottom; /* of the stack, as far as it is read */
+	uintptr_t page;   /* number of one that can be read */
 };
 
 enum how { SAME, UNDEFINED, AT_OFFSET, AT_EXPRESSION, UNKNOWN };
@@ -136,10 +140,14 @@ static bool read_encoded(const uint8_t **at, uint8_t encoding, uintptr_t *value)
 }
 
 /* A word of the stack. */
-static bool read_stack(const struct state *state, uintptr_t address, uintptr_t *value)
+static bool read_stack(struct state *state, uintptr_t address, uintptr_t *value)
 {
+	uintptr_t page = address >> LEAST_PAGE_BITS;
 	if (address % sizeof(*value) != 0 || address < state->bottom || address - state->bottom > STACK_MOST_NBYTES)
 		return false;
+	if (page != state->page && !os_is_readable((const void *)address))
+		return false;
+	state->page = page;
 	*value = *(const uintptr_t *)address;
 	return true;
 }
@@ -276,7 +284,7 @@ static bool combine(uint8_t op, uintptr_t *a, uintptr_t b)
 }
 
 /* What compilers and linkers write for realigned stacks and for stubs. `first` is on the stack at the start. */
-static bool evaluate(const struct state *state, const uint8_t *at, uintptr_t first, uintptr_t *result)
+static bool evaluate(struct state *state, const uint8_t *at, uintptr_t first, uintptr_t *result)
 {
 	uintptr_t stack[DEPTH] = {first}, nbytes = read_unsigned(&at);
 	unsigned n = 1;
@@ -466,7 +474,7 @@ static bool run(const uint8_t *at, const uint8_t *end, const struct entry *entry
 
 /* --- frames ------------------------------------------------------------------------------------------------------- */
 
-static bool apply(const struct state *state, const struct rule *rule, uintptr_t cfa, uintptr_t *value)
+static bool apply(struct state *state, const struct rule *rule, uintptr_t cfa, uintptr_t *value)
 {
 	uintptr_t place = cfa + (uintptr_t)rule->offset;
 	switch (rule->how) {
@@ -499,7 +507,7 @@ static bool step(struct state *state, bool innermost)
 	struct entry entry;
 	struct rules rules = {.ra.how = UNKNOWN}, initial;
 	uintptr_t at = state->pc - !innermost; /* a call may be a function's last instruction */
-	uintptr_t cfa, ra, fp = state->fp;
+	uintptr_t cfa, ra = 0, fp = state->fp;
 	if (!read_entry(at, &entry) || !run(entry.initial, entry.initial_end, &entry, UINTPTR_MAX, &rules, &rules))
 		return false;
 	initial = rules;
@@ -535,6 +543,7 @@ __attribute__((noinline)) unsigned unwind_stack(uintptr_t *frames, unsigned most
 	}
 	HERE(&state);
 	state.bottom = state.sp;
+	state.page = state.sp >> LEAST_PAGE_BITS;
 	for (bool innermost = true; n < most && step(&state, innermost); innermost = false) {
 		outside = outside || state.pc - start >= nbytes;
 		if (outside)

@@ -353,6 +353,23 @@ START_TEST(pages_are_on_nodes_or_absent)
 }
 END_TEST
 
+START_TEST(what_can_be_read_is_told)
+{
+	if (is_emulated())
+		return; /* memcheck wants no word to be asked for that may not be read */
+	char *address = map(2 * PAGE);
+	ck_assert_int_eq(mprotect(address + PAGE, PAGE, PROT_NONE), 0);
+	errno = 7;
+	ck_assert(os_is_readable(address + PAGE - 4));
+	ck_assert(!os_is_readable(address + PAGE));
+	ck_assert(!os_is_readable(NULL));
+	ck_assert_int_eq(mprotect(address + PAGE, PAGE, PROT_READ), 0);
+	ck_assert(os_is_readable(address + PAGE)); /* no page yet */
+	ck_assert(!os_is_readable((void *)(UINTPTR_MAX - 7)));
+	ck_assert_int_eq(errno, 7);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("os");
@@ -378,5 +395,6 @@ int main(void)
 	tcase_add_test(tcase, the_clock_goes_forward);
 	tcase_add_test(tcase, a_file_is_read_as_far_as_there_is_room);
 	tcase_add_test(tcase, pages_are_on_nodes_or_absent);
+	tcase_add_test(tcase, what_can_be_read_is_told);
 	return run_suite(suite);
 }

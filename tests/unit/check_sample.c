@@ -5,9 +5,12 @@
  */
 #include "unit.h"
 
+#include "emulated.h"
 #include "heaps.h"
 
 #include <math.h>
+#include <sys/mman.h>
+#include <ucontext.h>
 
 #include "address_map.h"
 #include "large.h"
@@ -370,6 +373,58 @@ START_TEST(walks_end_at_their_bound)
 }
 END_TEST
 
+/* A place behind a call in a function whose frame is larger than what is left of the stack where it is put. */
+__attribute__((noinline)) static uintptr_t return_address(volatile char *frame)
+{
+	frame[0] = 0;
+	return (uintptr_t)__builtin_return_address(0);
+}
+
+__attribute__((noinline)) static uintptr_t within_a_large_frame(void)
+{
+	volatile char frame[1 << 16];
+	uintptr_t address = return_address(frame);
+	__asm__ volatile("" : : "r"(frame));
+	return address;
+}
+
+static ucontext_t outside, inside;
+static uintptr_t *stack_end;
+
+/* Who switches stacks by himself may leave anything where the outermost return address should be. */
+static void walk_beyond_the_end(void)
+{
+	uintptr_t frames[SAMPLE_FRAMES], *word = __builtin_frame_address(0);
+	unsigned n = recurse(3, frames);
+	ck_assert_uint_gt(n, 4);
+	while (word < stack_end && *word != frames[n - 1])
+		word++;
+	ck_assert(word < stack_end);
+	uintptr_t outermost = *word;
+	*(volatile uintptr_t *)word = within_a_large_frame();
+	unsigned without = recurse(3, frames);
+	*(volatile uintptr_t *)word = outermost;
+	ck_assert_uint_eq(without, n);
+	ck_assert_uint_eq(frames[n - 1], within_a_large_frame());
+}
+
+START_TEST(a_walk_ends_where_the_stack_does)
+{
+	const size_t nbytes = 1 << 18;
+	if (is_emulated())
+		return; /* memcheck wants no word to be asked for that may not be read */
+	char *stack = mmap(NULL, 2 * nbytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ck_assert(stack != MAP_FAILED && mprotect(stack, nbytes, PROT_READ | PROT_WRITE) == 0);
+	ck_assert_int_eq(getcontext(&inside), 0);
+	inside.uc_stack = (stack_t){.ss_sp = stack, .ss_size = nbytes};
+	inside.uc_link = &outside;
+	stack_end = (uintptr_t *)(stack + nbytes);
+	makecontext(&inside, walk_beyond_the_end, 0);
+	ck_assert_int_eq(swapcontext(&outside, &inside), 0);
+	munmap(stack, 2 * nbytes);
+}
+END_TEST
+
 /* --- threads and forks -------------------------------------------------------------------------------------------- */
 
 #define THREADS 4
@@ -485,6 +540,7 @@ int main(void)
 	tcase_add_test(tcase, more_stacks_than_places_share_one);
 	tcase_add_test(tcase, without_a_record_a_block_is_not_in_the_profile);
 	tcase_add_test(tcase, walks_end_at_their_bound);
+	tcase_add_test(tcase, a_walk_ends_where_the_stack_does);
 	tcase_add_test(tcase, what_threads_leave_behind_stays_live);
 	tcase_add_test(tcase, a_threads_first_block_is_chosen_as_any_other);
 	tcase_add_test(tcase, a_forked_child_goes_on_by_itself);
