@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Python 2's integers: objects of 24 bytes, made by the million, dropped 100,000 at a time, and what becomes of their
- * memory. Built twice: as make_ints with malloc, or with blocks of integers and a free list as Python 2 had them, whose memory
- * never went back; and with QUARRY_INTS as make_ints_quarry, with a typed cache.
+ * memory. Built twice: as make_ints with malloc, or with blocks of integers and a free list as Python 2 had them, whose
+ * memory never went back; and with QUARRY_INTS as make_ints_quarry, with a typed cache.
  *
  * usage: make_ints malloc|python2 OBJECTS SECONDS      make_ints_quarry cache OBJECTS SECONDS
  *
- * First 100,000 are made and dropped, again and again, OBJECTS in all; then OBJECTS are made and kept, then dropped, then
- * the program rests. Writes a line of JSON per look at the clock and the resident size, less what the program's own table
- * takes.
+ * First 100,000 are made and dropped, again and again, OBJECTS in all; then OBJECTS are made and kept, then dropped,
+ * then the program rests. Writes a line of JSON per look at the clock and the resident size, less what the program's
+ * own table takes.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -88,7 +88,8 @@ static bool put(struct depot *depot, void *object)
 	struct slab *slab = slab_of(shape, object);
 	bool was_full = slab->nfree == 0;
 	if (!slab_put(shape, slab, object)) {
-		report_fault("double free, or free of what is no object of the cache,", object, -1, 0, arena_base(object));
+		report_fault("double free, or free of what is no object of the cache,", object, -1, 0,
+		             arena_base(object));
 		return false;
 	}
 	depot->out--;

@@ -2,13 +2,13 @@
 /*
  * Depot: the slabs of one typed cache on one node.
  *
- * Owns them, each in one ring: `partial` (some object is in it; wholly empty ones stand at the end), `full` (all objects
- * are out) or `hand` (its objects are being constructed or destructed, with no lock held). One empty slab is kept, or a
- * lone pair of alloc and free would make and unmake a slab each time; the purger takes it when it was not needed for a
- * while. Slabs whose objects have a destructor go only where the program's callbacks may run.
+ * Owns them, each in one ring: `partial` (some object is in it; wholly empty ones stand at the end), `full` (all
+ * objects are out) or `hand` (its objects are being constructed or destructed, with no lock held). One empty slab is
+ * kept, or a lone pair of alloc and free would make and unmake a slab each time; the purger takes it when it was not
+ * needed for a while. Slabs whose objects have a destructor go only where the program's callbacks may run.
  *
- * Invariants: out = nslabs * capacity - sum of nfree, over `partial` and `full`. nempty counts the slabs of `partial` with
- * all objects in.
+ * Invariants: out = nslabs * capacity - sum of nfree, over `partial` and `full`. nempty counts the slabs of `partial`
+ * with all objects in.
  * Locking: `lock`, rank DEPOT, for all but the constants; no callback under it. In a fork child slabs in hand were in
  * hand of threads that are gone: they are given back without a destructor.
  */
@@ -56,8 +56,8 @@ enum depot_growth { DEPOT_GROWN, DEPOT_NO_ROOM, DEPOT_REFUSED };
 enum depot_growth depot_grow(struct depot *depot);
 
 /**
- * Put objects back, of whatever depots of the type; reports what is none, and leaves it. Slabs that are empty then stay:
- * depot_release follows. Returns how many were put. Depots' locks are taken inside.
+ * Put objects back, of whatever depots of the type; reports what is none, and leaves it. Slabs that are empty then
+ * stay: depot_release follows. Returns how many were put. Depots' locks are taken inside.
  */
 unsigned depot_put(const struct depot_type *type, void *const *objects, unsigned n);
 

@@ -189,8 +189,11 @@ static void free_chain(struct magazine *chain)
 
 static void release_all(enum depot_release how)
 {
-	for (struct quarry_cache *cache = object_cache_from(0); cache != NULL; cache = object_cache_from(cache->index + 1))
+	for (struct quarry_cache *cache = object_cache_pin_from(0), *next; cache != NULL; cache = next) {
 		object_cache_release(cache, how);
+		next = object_cache_pin_from(cache->index + 1);
+		object_cache_unpin(cache);
+	}
 }
 
 static void at_thread_exit(void *arg)
@@ -310,7 +313,7 @@ void magazine_put(struct quarry_cache *cache, struct depot *depot, void *object)
 
 /* --- visits: under caches_lock ------------------------------------------------------------------------------------ */
 
-/* Under the thread's lock. What a thread that goes on does to the magazine meanwhile makes the look just another one. */
+/* Under the thread's lock. What its thread does to the magazine meanwhile makes the look just another one. */
 static bool is_idle(struct magazine_place *place)
 {
 	uint32_t n = count(place->own);
@@ -367,8 +370,8 @@ void magazine_visit(struct quarry_cache *only, enum magazine_scope scope)
 	lock_take(&caches_lock, LOCK_CACHES);
 	for_each_place (thread, cache, only)
 		any |= divert(thread, cache->index, scope);
-	/* Who opened a place did so under its lock, which divert took. If the kernel has withdrawn membarrier, threads empty
-	 * their magazines themselves. */
+	/* Who opened a place did so under its lock, which divert took. If the kernel has withdrawn membarrier, threads
+	 * empty their magazines themselves. */
 	if (any && (!atomic_load_explicit(&ever_open, relaxed) || os_barrier()))
 		for_each_place (thread, cache, only)
 			collect(thread, cache);
@@ -456,6 +459,9 @@ static void child(void)
 	for_each_lock(thread, depot, lock_reset(&thread->lock), lock_reset(&depot->lock));
 	for_each_lock(thread, depot, (void)thread, depot_after_fork_child(depot));
 	lock_reset(&caches_lock);
+	struct quarry_cache *cache;
+	for (uint32_t index = 0; (cache = object_cache_record(index)) != NULL; index++)
+		atomic_store_explicit(&cache->pins, 0, relaxed);
 	struct magazine_thread *next;
 	for (struct magazine_thread *thread = all_threads; thread != NULL; thread = next) {
 		next = thread->next;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Named statistics: see named_stats.h. Records of caches and heaps are never unmapped: one that is destroyed meanwhile
- * gives figures that are old, and no more.
+ * Named statistics: see named_stats.h. Records of caches and heaps are never unmapped: one that is destroyed
+ * meanwhile gives no figures, or old ones.
  */
 #include "named_stats.h"
 
 #include <string.h>
 
-#include "quarry/cache.h"
+#include "object_cache.h"
 #include "quarry/heap.h"
 #include "report.h"
 
@@ -29,7 +29,9 @@ static struct named_sum figures_of(enum named_kind kind, void *place)
 	struct named_sum sum = {.count = 1};
 	struct quarry_cache_stats cache;
 	struct quarry_heap_stats heap;
-	if (kind == NAMED_CACHES && quarry_cache_stats_get(place, &cache, sizeof(cache)) == 0) {
+	if (kind == NAMED_CACHES && object_cache_pin(place)) {
+		quarry_cache_stats_get(place, &cache, sizeof(cache));
+		object_cache_unpin(place);
 		memcpy(sum.name, cache.name, sizeof(sum.name));
 		sum.live = cache.live * cache.stride;
 		sum.number = cache.live;

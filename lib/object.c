@@ -93,9 +93,7 @@ static void report_leak(const struct quarry_cache *cache)
 
 int quarry_cache_destroy(struct quarry_cache *cache)
 {
-	int live = CACHE_LIVE;
-	/* Of two threads one succeeds. */
-	if (!atomic_compare_exchange_strong(&cache->state, &live, CACHE_DESTROYED)) {
+	if (!object_cache_begin_end(cache)) {
 		report_fault("double destroy", cache, -1, 0, NULL);
 		errno = EINVAL;
 		return -1;
@@ -103,7 +101,7 @@ int quarry_cache_destroy(struct quarry_cache *cache)
 	magazine_withdraw(cache);
 	if (atomic_load_explicit(&cache->out, relaxed) > 0 && (cache->flags & QUARRY_CACHE_DROP) == 0) {
 		report_leak(cache);
-		atomic_store_explicit(&cache->state, CACHE_LIVE, memory_order_release);
+		object_cache_revive(cache);
 		errno = EBUSY;
 		return -1;
 	}

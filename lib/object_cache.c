@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "meta.h"
+#include "os.h"
 
 #define relaxed memory_order_relaxed
 
@@ -67,14 +68,60 @@ struct quarry_cache *object_cache_obtain(void)
 	return cache;
 }
 
+static void set_state(struct quarry_cache *cache, enum object_cache_state state)
+{
+	lock_take(&caches_lock, LOCK_CACHES);
+	atomic_store_explicit(&cache->state, state, memory_order_release);
+	lock_drop(&caches_lock, LOCK_CACHES);
+}
+
 void object_cache_publish(struct quarry_cache *cache)
 {
 	struct depot *depot;
 	for_each_depot(depot, cache)
 		depot_init(depot, &cache->type, depot->node);
+	set_state(cache, CACHE_LIVE);
+}
+
+bool object_cache_begin_end(struct quarry_cache *cache)
+{
 	lock_take(&caches_lock, LOCK_CACHES);
-	atomic_store_explicit(&cache->state, CACHE_LIVE, memory_order_release);
+	bool live = cache->state == CACHE_LIVE;
+	if (live)
+		atomic_store_explicit(&cache->state, CACHE_DESTROYED, memory_order_release);
 	lock_drop(&caches_lock, LOCK_CACHES);
+	uint32_t pins;
+	while (live && (pins = atomic_load_explicit(&cache->pins, memory_order_acquire)) != 0)
+		os_wait(&cache->pins, pins, 1); /* nobody wakes: a moment is enough */
+	return live;
+}
+
+void object_cache_revive(struct quarry_cache *cache)
+{
+	set_state(cache, CACHE_LIVE);
+}
+
+bool object_cache_pin(struct quarry_cache *cache)
+{
+	lock_take(&caches_lock, LOCK_CACHES);
+	bool live = cache->state == CACHE_LIVE;
+	if (live)
+		atomic_fetch_add_explicit(&cache->pins, 1, relaxed);
+	lock_drop(&caches_lock, LOCK_CACHES);
+	return live;
+}
+
+struct quarry_cache *object_cache_pin_from(uint32_t index)
+{
+	struct quarry_cache *cache = object_cache_from(index);
+	while (cache != NULL && !object_cache_pin(cache))
+		cache = object_cache_from(cache->index + 1);
+	return cache;
+}
+
+void object_cache_unpin(struct quarry_cache *cache)
+{
+	atomic_fetch_sub_explicit(&cache->pins, 1, memory_order_release);
 }
 
 void object_cache_retire(struct quarry_cache *cache)

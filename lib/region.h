@@ -3,10 +3,11 @@
  * Region: what quarry/heap.h calls a heap. Blocks of one owner, in pools, spans and large blocks of its own, that are
  * freed all at once.
  *
- * Owns the pools whose words have its id: those in the rings of its struct heap, and full ones, which here are in a ring
- * too, so that destroying finds them; its spans and large blocks in a ring each, through their headers and records,
- * which name it as owner. It is a struct heap of kind HEAP_SHARED that serves no thread: locks, visits, statistics, walks
- * and forks treat it as one. Its id is of the upper half, so that free knows its blocks by their word.
+ * Owns the pools whose words have its id: those in the rings of its struct heap, and full ones, which here are in a
+ * ring too, so that destroying finds them; its spans and large blocks in a ring each, through their headers and
+ * records, which name it as owner. It is a struct heap of kind HEAP_SHARED that serves no thread: locks, visits,
+ * statistics, walks and forks treat it as one. Its id is of the upper half, so that free knows its blocks by their
+ * word.
  *
  * Invariants: a block that is freed is home at once: it is in no cache, outbox or inbox, so that nothing of a region is
  * left anywhere when it is destroyed. live = sum of usable sizes of its blocks, and at most the limit, unless that was

@@ -3,10 +3,10 @@
  * Typed caches: objects of one type, of exact size and alignment.
  *
  * A cache cuts slabs, runs of units of an arena on the thread's node, into objects: one of 24 bytes costs 24 bytes and
- * about 0.3 bytes of records. Each thread has a magazine of free objects per cache, from which it allocates and to which
- * it frees without a lock and without an atomic read-modify-write. Slabs that become empty go back to their arenas,
- * for whoever needs them next, and their pages to the system as all free memory does. The magazines of threads that
- * sleep are emptied without their help.
+ * about 0.3 bytes of records. Each thread has a magazine of free objects per cache, from which it allocates and to
+ * which it frees without a lock and without an atomic read-modify-write. Slabs that become empty go back to their
+ * arenas, for whoever needs them next, and their pages to the system as all free memory does. The magazines of threads
+ * that sleep are emptied without their help.
  *
  *     static struct quarry_cache *points;
  *     points = quarry_cache_create("points", sizeof(struct point), 0, NULL, NULL, 0);
@@ -16,9 +16,9 @@
  *
  * Threads     Any thread may call any function at any time and free any object; a cache must not be used while or after
  *             it is destroyed. What a thread's magazines hold is back in the slabs when the thread has ended.
- * Fork        The child keeps every cache, every object, and what lay in the magazines of threads that it does not have.
- *             An object that such a thread was just being given, or had just freed, counts as out and is lost, one a
- *             thread at most; a slab whose objects it was constructing or destructing is given back without that.
+ * Fork        The child keeps every cache, every object, and what lay in the magazines of threads that it does not
+ *             have. An object that such a thread was just being given, or had just freed, counts as out and is lost,
+ *             one a thread at most; a slab whose objects it was constructing or destructing is given back without that.
  * Callbacks   Constructors and destructors are called with no lock held, and may use caches and malloc. They must not
  *             fork and go on in the child. They run in threads that call functions of this header or quarry_trim, or
  *             that end, never in one of Quarry's own: empty slabs of a cache with a destructor wait for such a call.

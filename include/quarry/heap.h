@@ -7,15 +7,16 @@
  *     ...
  *     quarry_heap_destroy(heap);                      text and all else of it is gone
  *
- * A heap has pools, spans and large blocks of its own, so that no block of another lies between, and destroying it takes
- * time by their number and not by that of blocks. Its blocks are blocks like any other: quarry_free, quarry_realloc,
- * quarry_usable_size, quarry_owns, quarry_block_of, quarry_node_of and quarry_walk know them, free and realloc too where
- * libquarry_malloc serves them. They go back to their heap whoever frees them, and what is resized stays in it. Once the
- * heap is destroyed its blocks are gone: freeing one is a misuse, which is reported while nothing else lies there.
+ * A heap has pools, spans and large blocks of its own, so that no block of another lies between, and destroying it
+ * takes time by their number and not by that of blocks. Its blocks are blocks like any other: quarry_free,
+ * quarry_realloc, quarry_usable_size, quarry_owns, quarry_block_of, quarry_node_of and quarry_walk know them, free and
+ * realloc too where libquarry_malloc serves them. They go back to their heap whoever frees them, and what is resized
+ * stays in it. Once the heap is destroyed its blocks are gone: freeing one is a misuse, which is reported while nothing
+ * else lies there.
  *
- * Threads     Any thread may use a heap at any time: each call takes the heap's lock for a moment, which is not contended
- *             where a heap serves one request at a time. A heap must not be used while or after it is destroyed, and its
- *             blocks must not be freed then either.
+ * Threads     Any thread may use a heap at any time: each call takes the heap's lock for a moment, which is not
+ *             contended where a heap serves one request at a time. A heap must not be used while or after it is
+ *             destroyed, and its blocks must not be freed then either.
  * Fork        The child has all heaps as they were; a block above 4 MiB that another thread was just making is lost.
  * Nodes       All memory of a heap is on the node of the thread that created it.
  * Profile     Allocations from heaps are not sampled; their statistics go by the tag.

@@ -9,8 +9,8 @@
  *             ...                       (points is what it was, and n of them are there)
  *     quarry_free(points);
  *
- * A count of 0 is a request like any other, for QUARRY_RESIZE too: the pointer is valid and to be freed. Types aligned to
- * more than 16 bytes need quarry_aligned_alloc.
+ * A count of 0 is a request like any other, for QUARRY_RESIZE too: the pointer is valid and to be freed. Types aligned
+ * to more than 16 bytes need quarry_aligned_alloc.
  */
 #ifndef QUARRY_NEW_H
 #define QUARRY_NEW_H

@@ -2,18 +2,20 @@
 /**
  * Quarry's raw layer: memory without the thread's part of the allocator.
  *
- * Layer +1 of obmalloc's picture, below the object layer of quarry.h (+2). There the raw domain is the one that needs no
- * thread state and no GIL. Here it is the one that neither uses nor makes any state of the calling thread: no cache, no
- * heap, no hook at its end. Requests that pools serve come from the heap that the node's threads share, under its lock,
- * and are home again when quarry_raw_free returns; larger ones are spans of an arena or mappings of their own, as ever.
+ * Layer +1 of obmalloc's picture, below the object layer of quarry.h (+2). There the raw domain is the one that needs
+ * no thread state and no GIL. Here it is the one that neither uses nor makes any state of the calling thread: no cache,
+ * no heap, no hook at its end. Requests that pools serve come from the heap that the node's threads share, under its
+ * lock, and are home again when quarry_raw_free returns; larger ones are spans of an arena or mappings of their own, as
+ * ever.
  *
  * Use it in threads that are many and short or end in odd ways, in an interpreter for what must be allocated without
  * its lock, and for memory that no cache is to hold back. Any other use is better served by quarry_malloc, which takes
  * no lock and does not contend.
  *
  * The blocks are the same: those of either layer may be freed and resized by the other, by malloc's names too where
- * libquarry_malloc serves them, and count in the same statistics. Each function may be called by any thread at any time,
- * as those of quarry.h. A size of 0 is a request like any other: it yields a pointer that is not NULL and is unique.
+ * libquarry_malloc serves them, and count in the same statistics. Each function may be called by any thread at any
+ * time, as those of quarry.h. A size of 0 is a request like any other: it yields a pointer that is not NULL and is
+ * unique.
  */
 #ifndef QUARRY_RAW_H
 #define QUARRY_RAW_H

@@ -3,8 +3,8 @@
  * An example of a typed cache: integer objects with reference counts, as an interpreter has them. The values -5 to 256
  * are made once and shared; any other value is an object of its own, of exactly sizeof(struct integer) bytes.
  *
- * Threads   any may make and drop integers; one integer's count is not atomic, as under an interpreter's lock. The small
- *           ones are immortal, so their counts do not change.
+ * Threads   any may make and drop integers; one integer's count is not atomic, as under an interpreter's lock. The
+ *           small ones are immortal, so their counts do not change.
  */
 #ifndef SMALL_INT_H
 #define SMALL_INT_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Heaps of quarry/heap.h under threads: each serves requests from a heap of its own, which it destroys with most blocks
- * live, and exchanges blocks of one heap that all share through a table, by all calls that free and resize; meanwhile the
- * process trims, walks and counts. At the end nothing is live, and every limit held.
+ * live, and exchanges blocks of one heap that all share through a table, by all calls that free and resize; meanwhile
+ * the process trims, walks and counts. At the end nothing is live, and every limit held.
  */
 #include "stress.h"
 

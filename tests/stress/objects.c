@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Typed caches under threads: objects go through a shared table, so that most are freed by another thread than the one
- * that allocated them; threads end and are replaced, caches are trimmed, visited and counted, made and destroyed, and the
- * process forks, all at the same time. At the end nothing is out and nothing is kept.
+ * that allocated them; threads end and are replaced, caches are trimmed, visited and counted, made and destroyed, and
+ * the process forks, all at the same time. At the end nothing is out and nothing is kept.
  */
 #include "stress.h"
 

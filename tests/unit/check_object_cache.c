@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * check_object_cache: typed caches. Exact sizes, constructed objects, memory that comes back, the limit, ends of threads,
- * forks, visits, other nodes, and misuses.
+ * check_object_cache: typed caches. Exact sizes, constructed objects, memory that comes back, the limit, ends of
+ * threads, forks, visits, other nodes, and misuses.
  */
 #include "heaps.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * check_region: heaps of quarry/heap.h. Every kind of block, all gone at once; the limit to the byte; the plain calls on
- * their blocks; other threads, forks, visits and walks; misuses.
+ * check_region: heaps of quarry/heap.h. Every kind of block, all gone at once; the limit to the byte; the plain calls
+ * on their blocks; other threads, forks, visits and walks; misuses.
  */
 #include "heaps.h"
 
