@@ -54,7 +54,7 @@ int main(void)
 	pthread_t thread;
 	char *stack = (char *)map_table(3 * 16 * KIB);
 
-	test_start(60);
+	test_start(240);
 	blocks = (void **)map_table(BLOCKS * sizeof *blocks);
 	for (uintptr_t i = 0; i < 100; i++) {
 		CHECK(pthread_attr_init(&attributes) == 0);

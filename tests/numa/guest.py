@@ -195,7 +195,7 @@ def boot(machine, kernel, archive, jobs, seconds, logs, silence=None):
 	"""
 	report, console = f"{logs}.report", f"{logs}.console"
 	# Moving pages by itself is the kernel's; what is asked here is where the allocator put them.
-	append = f"console=ttyS0 quiet panic=1 numa_balancing=disable jobs={jobs}"
+	append = f"console=ttyS0 quiet panic=1 no_timer_check numa_balancing=disable jobs={jobs}"
 	command = [EMULATOR, "-accel", "tcg,thread=single", "-nodefaults", "-display", "none", "-no-reboot",
 		"-serial", f"file:{console}", "-serial", f"file:{report}", *machine.arguments(),
 		"-kernel", kernel, "-initrd", archive, "-append", append]
