@@ -12,6 +12,7 @@
 #include "meta.h"
 #include "node.h"
 #include "os.h"
+#include "probe.h"
 
 #define relaxed memory_order_relaxed
 #define BUCKETS 32 /* usable arenas by free units; bucket 0 is the fullest, the last one holds empty arenas too */
@@ -270,7 +271,7 @@ static bool grow_on(unsigned node)
 		atomic_store_explicit(&lowest_base, arena->address, relaxed);
 	atomic_fetch_add_explicit(&arena_list_counters.mapped, 1, relaxed);
 	atomic_fetch_add_explicit(&arena_list_counters.mapped_nbytes, arena_nbytes(arena), relaxed);
-
+	PROBE3(arena_birth, arena->address, arena_nbytes(arena), node);
 	enlist(arena);
 	return true;
 }
@@ -406,6 +407,7 @@ static struct arena_object *take_past_grace(void)
 void arena_list_unmap(void)
 {
 	for (struct arena_object *arena; (arena = take_past_grace()) != NULL;) {
+		char *address = arena->address;
 		size_t nbytes = arena_nbytes(arena);
 		if (!arena_unmap(arena)) {
 			arena->empty_since = arena_list_tick();
@@ -415,6 +417,7 @@ void arena_list_unmap(void)
 		atomic_fetch_sub_explicit(&arena_list_counters.mapped_nbytes, nbytes, relaxed);
 		atomic_fetch_add_explicit(&arena_list_counters.retired, 1, relaxed);
 		node_count_event(&node_counters[arena->node].arenas_retired, 1);
+		PROBE3(arena_retirement, address, nbytes, arena->node);
 		put_unused_object(arena);
 	}
 }

@@ -5,6 +5,7 @@
 #include "cache.h"
 
 #include "options.h"
+#include "probe.h"
 #include "remote.h"
 
 #define relaxed memory_order_relaxed
@@ -273,5 +274,6 @@ bool cache_refill(struct heap *heap, unsigned szidx)
 	heap->cache.room[szidx] = (int32_t)(crowded ? least : bound - n);
 	class->excess = (uint16_t)(crowded ? n + least - bound : 0);
 	heap->cache.head[szidx] = chain;
+	PROBE3(refill, heap->id, szidx, n);
 	return true;
 }

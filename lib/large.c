@@ -14,6 +14,7 @@
 #include "node.h"
 #include "options.h"
 #include "os.h"
+#include "probe.h"
 #include "provider.h"
 
 #define relaxed memory_order_relaxed
@@ -243,6 +244,7 @@ static struct record *map_block(unsigned node, size_t nbytes, size_t alignment)
 		os_refuse_huge_pages(record->address, nbytes);
 	else if (record->provider == NULL && options.huge_pages == OPTION_HUGE_PAGES_ALWAYS)
 		os_want_huge_pages(record->address, nbytes);
+	PROBE3(large_map, record->address, nbytes, node);
 	return record;
 }
 

@@ -8,6 +8,7 @@
 # layer 0: constants and arithmetic
 core_rooms = \
 	lib/compiler.h \
+	lib/probe.h \
 	lib/tunables.h \
 	lib/sizeclass.h lib/sizeclass.c
 

@@ -3,6 +3,7 @@
  * The operating system: see os.h.
  */
 #include "os.h"
+#include "probe.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -140,6 +141,7 @@ bool os_purge(void *address, size_t nbytes)
 		return false;
 	atomic_fetch_add_explicit(&os_counters.purge_calls, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&os_counters.purged_nbytes, nbytes, memory_order_relaxed);
+	PROBE2(purge, address, nbytes);
 	return true;
 }
 

@@ -5,6 +5,7 @@
 #include "remote.h"
 
 #include "node.h"
+#include "probe.h"
 
 #define relaxed memory_order_relaxed
 
@@ -82,6 +83,7 @@ void remote_push(uint32_t owner_id, struct block *head, struct block *tail, size
 	if (unlikely(node_count() > 1))
 		count_between_nodes(owner, head, tail);
 	push(owner, head, tail, nbytes);
+	PROBE2(remote_batch, owner_id, nbytes);
 	relieve(owner);
 }
 

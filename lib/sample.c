@@ -10,6 +10,7 @@
 #include "lock.h"
 #include "meta.h"
 #include "os.h"
+#include "probe.h"
 #include "unwind.h"
 
 #define relaxed memory_order_relaxed
@@ -266,6 +267,8 @@ uint32_t sample_take(uint64_t rate, size_t nbytes)
 			account(number, stack, units_of(rate, nbytes), nbytes);
 		lock_drop(&sample_lock, LOCK_META);
 	} while (number == 0 && nrecords < SAMPLE_RECORDS && make_records());
+	if (number != 0)
+		PROBE3(sample, nbytes, stack, record_at(number)->nbytes);
 	return number;
 }
 

@@ -110,7 +110,8 @@ STRUCTURE_TESTS = \
 	tests/structure/header.sh \
 	tests/structure/layers.sh \
 	tests/structure/linking.sh \
-	tests/structure/needed.sh
+	tests/structure/needed.sh \
+	tests/structure/probes.sh
 
 # The quarry command; the program looks at damaged processes.
 TOOLS_TESTS = \
