@@ -39,7 +39,7 @@ LOADS = (
 	Load("mstress8", "mstress threads=8"),
 	Load("age"),
 	Load("churn"),
-	Load("idle", time=None, memory="kib_per_thread"),
+	Load("idle", "idle settle=2", time=None, memory="kib_per_thread"),
 	Load("realloc_double", "realloc grow=200 ops=4000000"),
 	Load("realloc_quarter", "realloc grow=125 ops=5000000"),
 	Load("realloc_large", "realloc buffers=1 min=4096 max=67108864 grow=125 ops=500"),
