@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <sys/resource.h>
 
+#include "harden.h"
 #include "lock.h"
 #include "os.h"
 #include "sizeclass.h"
@@ -55,6 +56,8 @@ static bool fix_window(unsigned bits)
 	_Atomic uint32_t *words = os_reserve(nunits * sizeof(*words));
 	if (words == NULL)
 		return false;
+	if (QUARRY_HARDENED)
+		harden_begin();
 	if (bits < WINDOW_BITS)
 		sizeclass_limit = SMALL_REQUEST_THRESHOLD;
 	address_map.first_unit = start >> QUARRY_POOL_BITS;
@@ -161,6 +164,17 @@ void address_map_set(const void *address, size_t nunits, uint32_t word)
 	uintptr_t unit = ((uintptr_t)address >> QUARRY_POOL_BITS) - address_map.first_unit;
 	for (size_t i = 0; i < nunits; i++)
 		atomic_store_explicit(&address_map.words[unit + i], word, memory_order_relaxed);
+}
+
+bool address_map_clear(const void *address, uint32_t word)
+{
+	uintptr_t unit = ((uintptr_t)address >> QUARRY_POOL_BITS) - address_map.first_unit;
+	return atomic_compare_exchange_strong(&address_map.words[unit], &word, 0);
+}
+
+bool address_map_is_limited(void)
+{
+	return address_map.nunits < (size_t)1 << (WINDOW_BITS - QUARRY_POOL_BITS);
 }
 
 size_t address_map_reserved(void)

@@ -113,6 +113,9 @@ static force_inline bool address_map_find(const void *ptr, uint32_t *word)
 /** Write the words of nunits units from address on. */
 void address_map_set(const void *address, size_t nunits, uint32_t word);
 
+/** Write 0 over the word of the unit at address if it still is `word`. Of several threads one is told true. */
+bool address_map_clear(const void *address, uint32_t word);
+
 /**
  * Map nbytes (whole pages) at a multiple of alignment, within the window, its words writable and 0.
  * NULL with ENOMEM. Fixes the window on first use. No lock held by the caller.
@@ -130,6 +133,9 @@ bool address_map_cover(const void *address, size_t nbytes);
 
 void address_map_lock_for_fork(void);
 void address_map_unlock_after_fork(bool in_child);
+
+/** Is the window a smaller one, since address space is limited? */
+bool address_map_is_limited(void);
 
 /** Bytes of address space reserved for the words. */
 size_t address_map_reserved(void);

@@ -69,6 +69,10 @@ bool arena_map(struct arena_object *arena, unsigned node, char *hint)
 	for (size_t word = 0; word < ARENA_WORDS; word++)
 		arena->dirty[word] = zeroed ? 0 : arena->free[word];
 	*(struct arena_object **)base = arena;
+	size_t headers = ARENA_HEADER_UNITS << QUARRY_POOL_BITS;
+	atomic_store_explicit(&arena->opened, false, relaxed);
+	arena->fenced = QUARRY_HARDENED && from == NULL && os_page_size() <= POOL_SIZE && !address_map_is_limited() &&
+	                os_forbid(base + headers, nbytes - headers);
 	return true;
 }
 

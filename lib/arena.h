@@ -33,15 +33,21 @@ struct arena_object {
 	uint32_t longest;                /* no run of free units is longer */
 	int bucket;                      /* of usable_arenas; -1: not listed */
 	uint8_t empty_since;             /* tick at which the last pool came back */
+	bool fenced;                     /* hardened: closed but for the runs that are taken (fence.h); constant */
+	_Atomic bool opened;             /* a fenced one that was given up */
 	uint64_t free[ARENA_WORDS];
 	uint64_t dirty[ARENA_WORDS];
 	uint8_t stamp[ARENA_UNITS];      /* tick at which a free dirty unit came back */
 };
 
 /* Bytes of one pool header in the head, its free bits included: whole cache lines. */
-#define POOL_HEADER_NBYTES ((40 + (1 + QUARRY_DEBUG) * POOL_MAX_BLOCKS / 8 + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE)
+#define POOL_HEADER_NBYTES                                                                                             \
+	((40 + 8 * QUARRY_HARDENED + (1 + QUARRY_BLOCK_BITS) * POOL_MAX_BLOCKS / 8 + CACHE_LINE - 1) / CACHE_LINE *    \
+	 CACHE_LINE)
 #define ARENA_HEAD_NBYTES (ARENA_UNITS * POOL_HEADER_NBYTES)
-#define ARENA_HEAD_UNITS ((ARENA_HEAD_NBYTES + POOL_SIZE - 1) / POOL_SIZE)
+#define ARENA_HEADER_UNITS ((ARENA_HEAD_NBYTES + POOL_SIZE - 1) / POOL_SIZE)
+/* Hardened, the last unit of the head is closed. */
+#define ARENA_HEAD_UNITS (ARENA_HEADER_UNITS + QUARRY_HARDENED)
 
 static inline char *arena_base(const void *ptr)
 {

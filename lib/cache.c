@@ -42,7 +42,7 @@ void cache_post(struct outbox outbox[OUTBOX_BUCKETS], struct block *block, uint3
 		box->room = (int32_t)OUTBOX_NBYTES;
 		box->tail = block;
 	}
-	block->next = box->head;
+	block_set_next(block, box->head);
 	box->room -= nbytes;
 	box->head = block;
 }
@@ -65,7 +65,7 @@ static void return_block(struct heap *heap, struct outbox outbox[OUTBOX_BUCKETS]
 void cache_return_chain(struct heap *heap, struct outbox outbox[OUTBOX_BUCKETS], struct block *chain)
 {
 	for (struct block *next; chain != NULL; chain = next) {
-		next = chain->next;
+		next = block_next(chain);
 		return_block(heap, outbox, chain);
 	}
 }
@@ -83,7 +83,7 @@ static void flush(struct heap *heap, unsigned szidx, unsigned n)
 		unsigned got = 0;
 		for (; got < AHEAD && n > 0 && *head != NULL; got++, n--) {
 			batch[got] = *head;
-			*head = batch[got]->next;
+			*head = block_next(batch[got]);
 			heap_prefetch(batch[got]);
 		}
 		heap->cache.room[szidx] += (int32_t)got;
@@ -108,8 +108,17 @@ void cache_flush_list(struct heap *heap, unsigned szidx)
 	heap->cache.room[szidx] = (int32_t)heap->cache.bound[szidx];
 }
 
+/* Hardened. */
+static void flush_quarantine(struct heap *heap)
+{
+	for (struct block *block; (block = quarantine_take(heap->quarantine, 0)) != NULL;)
+		return_block(heap, heap->outbox, block);
+}
+
 void cache_flush_all(struct heap *heap)
 {
+	if (QUARRY_HARDENED)
+		flush_quarantine(heap);
 	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++) {
 		cache_flush_list(heap, szidx);
 		heap->classes[szidx].used = 0;
@@ -132,6 +141,8 @@ static int32_t list_length(const struct heap *heap, unsigned szidx)
 
 void cache_leave(struct heap *heap, size_t keep)
 {
+	if (QUARRY_HARDENED)
+		flush_quarantine(heap);
 	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++) {
 		int32_t length = list_length(heap, szidx);
 		size_t nbytes = (size_t)length * sizeclass_nbytes(szidx);
@@ -204,7 +215,7 @@ static unsigned take_shared(struct heap *heap, unsigned szidx, struct block **ch
 			block = heap_take_block(shared, szidx);
 		if (block == NULL)
 			break;
-		block->next = *chain;
+		block_set_next(block, *chain);
 		*chain = block;
 	}
 	remote_unlock(shared);
@@ -247,7 +258,7 @@ static unsigned take_one(struct heap *heap, unsigned szidx, struct block **chain
 		*chain = heap_take_block(heap, szidx);
 	if (*chain == NULL)
 		return 0;
-	(*chain)->next = NULL;
+	block_set_next(*chain, NULL);
 	return 1;
 }
 

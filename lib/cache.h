@@ -35,7 +35,7 @@ static force_inline struct block *cache_take(unsigned szidx)
 	if (unlikely(block == NULL))
 		return NULL;
 	keep_for_return(block);
-	struct block *next = block->next;
+	struct block *next = block_next(block);
 	cache->room[szidx]++;
 	cache->head[szidx] = next;
 	return block;
@@ -44,7 +44,7 @@ static force_inline struct block *cache_take(unsigned szidx)
 /* Push onto a list. The link is written before the head, so that a visitor finds a whole list. True: it overflows. */
 static force_inline bool cache_push(struct cache *cache, unsigned szidx, struct block *block)
 {
-	block->next = cache->head[szidx];
+	block_set_next(block, cache->head[szidx]);
 	compiler_barrier();
 	cache->head[szidx] = block;
 	return unlikely(count_down(cache, offsetof(struct cache, room), szidx));

@@ -24,7 +24,7 @@ static bool has_barrier(void)
 
 bool claim_is_locked_mode(void)
 {
-	return !has_barrier() || atomic_load_explicit(&holders, relaxed) > 0;
+	return QUARRY_HARDENED || !has_barrier() || atomic_load_explicit(&holders, relaxed) > 0;
 }
 
 /* The visitor's view of a list that its thread may be using: one load, neither torn nor repeated. */
@@ -74,7 +74,7 @@ static void count_list(struct heap *heap, uint32_t list)
 	struct block **head = head_of(heap, list);
 	unsigned n = 0;
 	struct block *tail = NULL;
-	for (struct block *block = *head; block != NULL; block = block->next, n++)
+	for (struct block *block = *head; block != NULL; block = block_next(block), n++)
 		tail = block;
 	if (list < NB_SIZE_CLASSES) {
 		heap->cache.room[list] = (int32_t)(heap->cache.bound[list] - n);
@@ -83,7 +83,7 @@ static void count_list(struct heap *heap, uint32_t list)
 		struct outbox *box = &heap->outbox[list - NB_SIZE_CLASSES];
 		box->tail = tail;
 		box->room = (int32_t)OUTBOX_NBYTES;
-		for (struct block *block = *head; block != NULL; block = block->next)
+		for (struct block *block = *head; block != NULL; block = block_next(block))
 			box->room -= (int32_t)sizeclass_nbytes(word_szidx(address_map_word(block)));
 	}
 }
@@ -101,7 +101,7 @@ static void settle_taken(struct heap *heap)
 	unsigned n = claim_doubtful(heap, left);
 	*head_of(heap, heap->seen_list) = n == 0 ? NULL : left[0];
 	if (n > 0)
-		left[n - 1]->next = NULL; /* what hung below was taken */
+		block_set_next(left[n - 1], NULL); /* what hung below was taken */
 	count_list(heap, heap->seen_list);
 }
 
@@ -157,8 +157,12 @@ static void note_head(struct heap *heap)
  * betrays, and its arena stays mapped, since whoever unmaps one holds VISIT. */
 static void note_link(struct heap *heap)
 {
+#if !QUARRY_HARDENED /* there lists are at rest under the lock */
 	if (heap->seen_head != NULL)
 		heap->seen_next = load_block(&heap->seen_head->next);
+#else
+	(void)heap;
+#endif
 }
 
 static bool note_holds(struct heap *heap)

@@ -73,5 +73,10 @@
 #ifndef QUARRY_DEBUG
 #define QUARRY_DEBUG 0
 #endif
+#ifndef QUARRY_HARDENED
+#define QUARRY_HARDENED 0
+#endif
+/* Is there a bit per block that says whether the program has freed it? Then every call takes the slow entries. */
+#define QUARRY_BLOCK_BITS (QUARRY_DEBUG || QUARRY_HARDENED)
 
 #endif

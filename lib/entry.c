@@ -6,12 +6,14 @@
 #include "entry.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "arena_list.h"
 #include "claim.h"
 #include "large.h"
 #include "limit.h"
 #include "node.h"
+#include "options.h"
 #include "purge.h"
 #include "region.h"
 #include "remote.h"
@@ -48,7 +50,7 @@ static struct block *pop(struct cache *cache, unsigned szidx)
 {
 	struct block *block = cache->head[szidx];
 	if (block != NULL) {
-		cache->head[szidx] = block->next;
+		cache->head[szidx] = block_next(block);
 		cache->room[szidx]++;
 	}
 	return block;
@@ -208,7 +210,8 @@ static cold_path void *malloc_due(unsigned node, size_t nbytes)
 	int saved_errno = errno;
 	if (rate == 0 || !sample_is_due(rate, nbytes))
 		return NULL;
-	void *ptr = allocate_big_on(node, sizeclass_nbytes(sizeclass_of(nbytes)), ALIGNMENT, &zeroed);
+	size_t usable = QUARRY_HARDENED ? nbytes : sizeclass_nbytes(sizeclass_of(nbytes));
+	void *ptr = allocate_big_on(node, usable, ALIGNMENT, &zeroed);
 	errno = saved_errno;
 	if (ptr != NULL)
 		choose(rate, ptr, nbytes);
@@ -255,7 +258,7 @@ void *entry_malloc_over(const struct node_set *over, size_t nbytes)
 	return counted_big(ptr, nbytes);
 }
 
-/* Debug builds keep a bit per block: it was freed, and not handed out since. Returns what the bit was. */
+/* Debug and hardened builds keep a bit per block: it was freed, and not handed out since. Returns what the bit was. */
 static bool mark_freed(void *ptr, uint32_t word, bool freed)
 {
 	char *start = entry_pool_start(ptr, word);
@@ -266,16 +269,75 @@ static bool mark_freed(void *ptr, uint32_t word, bool freed)
 	return before & bit;
 }
 
+/* Hardened: was it freed, or never handed out? */
+static bool is_freed(const void *ptr, uint32_t word)
+{
+	char *start = entry_pool_start(ptr, word);
+	unsigned index = sizeclass_block_index(word_szidx(word), (size_t)((const char *)ptr - start));
+	return index >= size_classes[word_szidx(word)].capacity ||
+	       (atomic_load_explicit(&pool_header_at(start)->freed_bits[index / 64], memory_order_relaxed) >> index % 64 & 1);
+}
+
+/* What debug and hardened builds do with a block on its way to the program. */
+static struct block *hand_out(struct block *block, unsigned szidx, size_t requested)
+{
+	size_t nbytes = sizeclass_nbytes(szidx);
+	if (!QUARRY_BLOCK_BITS || block == NULL)
+		return block;
+	uint32_t word = address_map_word(block);
+	mark_freed(block, word, false);
+	if (QUARRY_HARDENED) {
+		if (unlikely(!harden_is_wiped(block, nbytes, sizeof(*block)))) {
+			entry_report_misuse("write after free", block, word);
+			memset(block, 0, nbytes);
+		}
+		memset(block, 0, sizeof(*block));
+		harden_seal(block, nbytes, requested + (requested == 0));
+	}
+	return block;
+}
+
+/* And on its way back: false if it stays where it is, as a misuse was reported. */
+static bool take_back(struct block *block, uint32_t word)
+{
+	if (QUARRY_HARDENED && is_freed(block, word)) {
+		entry_report_misuse("double free", block, word);
+		return false;
+	}
+	if (QUARRY_HARDENED && unlikely(harden_check(block, sizeclass_nbytes(word_szidx(word))) == SIZE_MAX)) {
+		entry_report_misuse("overflow, found by free,", block, word);
+		return false;
+	}
+	if (mark_freed(block, word, true)) {
+		entry_report_misuse("double free", block, word);
+		return false;
+	}
+	return true;
+}
+
+size_t entry_usable(const void *ptr, uint32_t word)
+{
+	size_t nbytes = sizeclass_nbytes(word_szidx(word));
+	if (!QUARRY_HARDENED || entry_is_interior(ptr, word) || word_is_region(word))
+		return entry_is_interior(ptr, word) ? 0 : nbytes;
+	size_t requested = is_freed(ptr, word) ? 0 : harden_requested(ptr, nbytes);
+	return requested == SIZE_MAX ? 0 : requested;
+}
+
+bool entry_reseal(void *ptr, uint32_t word, size_t nbytes)
+{
+	size_t room = sizeclass_nbytes(word_szidx(word)) - HARDEN_SEAL_NBYTES;
+	if (nbytes > room)
+		return false;
+	harden_seal(ptr, room + HARDEN_SEAL_NBYTES, nbytes);
+	return true;
+}
+
 static cold_path void *malloc_due_or_not(size_t nbytes, unsigned szidx)
 {
 	thread_follow_node();
 	void *ptr = malloc_due(current_node(), nbytes);
-	if (ptr != NULL)
-		return ptr;
-	struct block *block = allocate_small(szidx);
-	if (QUARRY_DEBUG && block != NULL)
-		mark_freed(block, address_map_word(block), false);
-	return block;
+	return ptr != NULL ? ptr : hand_out(allocate_small(szidx), szidx, nbytes);
 }
 
 void *entry_malloc_slow(size_t nbytes)
@@ -283,21 +345,24 @@ void *entry_malloc_slow(size_t nbytes)
 	return allocate_small(sizeclass_of(nbytes));
 }
 
+void *entry_malloc_class(unsigned szidx, size_t nbytes)
+{
+	struct block *block = cache_take(szidx);
+	if (unlikely(block == NULL))
+		block = allocate_small(szidx);
+	return hand_out(block, szidx, nbytes);
+}
+
 /* A request whose class is not in the table, or 0. */
 static __attribute__((noinline)) void *malloc_untabled(size_t nbytes)
 {
-	if (likely(nbytes <= sizeclass_limit)) {
-		unsigned szidx = sizeclass_of(nbytes);
+	if (likely(nbytes <= sizeclass_limit - HARDEN_SEAL_NBYTES)) {
+		unsigned szidx = sizeclass_of(nbytes + HARDEN_SEAL_NBYTES);
 		uint64_t rate = sample_rate();
 		nbytes += nbytes == 0;
 		if (unlikely(rate != 0) && sample_count(rate, nbytes))
 			return malloc_due_or_not(nbytes, szidx);
-		struct block *block = cache_take(szidx);
-		if (unlikely(block == NULL))
-			block = allocate_small(szidx);
-		if (QUARRY_DEBUG && block != NULL)
-			mark_freed(block, address_map_word(block), false);
-		return block;
+		return entry_malloc_class(szidx, nbytes);
 	}
 	bool zeroed;
 	return entry_malloc_big(nbytes, ALIGNMENT, &zeroed);
@@ -307,7 +372,7 @@ static __attribute__((noinline)) void *malloc_untabled(size_t nbytes)
 void *entry_malloc_medium(size_t nbytes)
 {
 	uint64_t rate = sample_rate();
-	if (likely(rate == 0) || nbytes - 1 >= TABLE_LIMIT || QUARRY_DEBUG)
+	if (likely(rate == 0) || nbytes - 1 >= TABLE_LIMIT || QUARRY_BLOCK_BITS)
 		return malloc_untabled(nbytes);
 	unsigned szidx = sizeclass_of_tabled(nbytes);
 	if (sample_count(rate, nbytes))
@@ -320,31 +385,27 @@ void *entry_malloc_on(unsigned node, size_t nbytes)
 {
 	bool zeroed;
 	thread_follow_node();
-	if (nbytes > sizeclass_limit)
+	if (nbytes > sizeclass_limit - HARDEN_SEAL_NBYTES)
 		return counted_big(allocate_big_on(node, nbytes, ALIGNMENT, &zeroed), nbytes);
 	void *chosen = counted_small(node, nbytes);
 	if (unlikely(chosen != NULL))
 		return chosen;
 	struct heap *heap = thread_heap(); /* the first free should find one, or each block would go home by itself */
-	struct block *block = allocate_small_on(heap, node, sizeclass_of(nbytes));
-	if (QUARRY_DEBUG && block != NULL)
-		mark_freed(block, address_map_word(block), false);
-	return block;
+	unsigned szidx = sizeclass_of(nbytes + HARDEN_SEAL_NBYTES);
+	return hand_out(allocate_small_on(heap, node, szidx), szidx, nbytes);
 }
 
 void *entry_malloc_raw(size_t nbytes, bool *zeroed)
 {
 	unsigned node = thread_node();
-	if (nbytes > sizeclass_limit)
+	if (nbytes > sizeclass_limit - HARDEN_SEAL_NBYTES)
 		return counted_big(allocate_big_on(node, nbytes, ALIGNMENT, zeroed), nbytes);
 	*zeroed = false;
 	void *chosen = counted_small(node, nbytes);
 	if (unlikely(chosen != NULL))
 		return chosen;
-	struct block *block = allocate_small_on(NULL, node, sizeclass_of(nbytes));
-	if (QUARRY_DEBUG && block != NULL)
-		mark_freed(block, address_map_word(block), false);
-	return block;
+	unsigned szidx = sizeclass_of(nbytes + HARDEN_SEAL_NBYTES);
+	return hand_out(allocate_small_on(NULL, node, szidx), szidx, nbytes);
 }
 
 void entry_overflow(uint32_t word)
@@ -403,13 +464,10 @@ static cold_path void send_list_home(unsigned szidx)
 	remote_unlock(heap);
 }
 
-/* The thread is diverted, or its outbox wants to be sent. */
-static __attribute__((noinline)) void free_locked(struct block *block, uint32_t word)
+/* Onto the thread's list or into its outbox, under the lock of its heap. */
+static force_inline void put_locked(struct heap *heap, struct block *block, uint32_t word)
 {
 	unsigned szidx = word_szidx(word);
-	struct heap *heap = slot.heap;
-	heap_lock(heap);
-	claim_settle(heap);
 	if (unlikely(heap->cache.head[szidx] == block || heap->outbox[cache_bucket(word_owner(word))].head == block)) {
 		entry_free_twice(block, word);
 	} else if (word_owner(word) == heap->id || is_wanted(heap, word)) {
@@ -420,6 +478,28 @@ static __attribute__((noinline)) void free_locked(struct block *block, uint32_t 
 	} else {
 		cache_post(heap->outbox, block, word);
 	}
+}
+
+/* Hardened: what leaves the quarantine for it goes on. */
+static void put_in_quarantine(struct heap *heap, struct block *block, uint32_t word)
+{
+	unsigned nthreads = thread_count();
+	size_t share = ((size_t)options.quarantine_kib << 10) / (nthreads == 0 ? 1 : nthreads);
+	quarantine_put(heap->quarantine, block, sizeclass_nbytes(word_szidx(word)));
+	while ((block = quarantine_take(heap->quarantine, share)) != NULL)
+		put_locked(heap, block, address_map_word(block));
+}
+
+/* The thread is diverted, or its outbox wants to be sent. */
+static __attribute__((noinline)) void free_locked(struct block *block, uint32_t word)
+{
+	struct heap *heap = slot.heap;
+	heap_lock(heap);
+	claim_settle(heap);
+	if (QUARRY_HARDENED)
+		put_in_quarantine(heap, block, word);
+	else
+		put_locked(heap, block, word);
 	remote_unlock(heap);
 	leave_slow_path();
 }
@@ -461,9 +541,18 @@ static force_inline void post(struct block *block, uint32_t word)
 		box->tail = block;
 	}
 	box->room -= nbytes;
-	block->next = head;
+	block_set_next(block, head);
 	compiler_barrier();
 	box->head = block;
+}
+
+/* A block by itself: there is no quarantine without a heap. */
+static void send_home(struct block *block, uint32_t word)
+{
+	size_t nbytes = sizeclass_nbytes(word_szidx(word));
+	if (QUARRY_HARDENED)
+		memset(block, 0, nbytes);
+	remote_push(word_owner(word), block, block, nbytes);
 }
 
 /* Without a heap, or a misuse. */
@@ -474,7 +563,7 @@ static cold_path void free_odd(struct block *block, uint32_t word)
 	else if (thread_heap() != NULL)
 		free_locked(block, word);
 	else
-		remote_push(word_owner(word), block, block, sizeclass_nbytes(word_szidx(word)));
+		send_home(block, word);
 }
 
 static cold_path void free_of_region(void *ptr, uint32_t word)
@@ -486,11 +575,13 @@ static cold_path void free_of_region(void *ptr, uint32_t word)
 static force_inline void free_small(struct block *block, uint32_t word)
 {
 	bool interior = entry_is_interior(block, word);
-	if (unlikely(word_is_region(word)) && !interior)
+	if (unlikely(word_is_region(word)) && !interior) {
 		free_of_region(block, word);
-	else if (QUARRY_DEBUG && !interior && mark_freed(block, word, true))
-		entry_report_misuse("double free", block, word);
-	else if (unlikely(interior) || unlikely(slot.state != SLOT_READY))
+		return;
+	}
+	if (QUARRY_BLOCK_BITS && !interior && !take_back(block, word))
+		return;
+	if (unlikely(interior) || unlikely(slot.state != SLOT_READY))
 		free_odd(block, word);
 	else if (unlikely(atomic_load_explicit(&slot.current, memory_order_relaxed) == &heap_empty))
 		free_locked(block, word);
@@ -526,6 +617,30 @@ static __attribute__((noinline)) void free_big(void *ptr, uint32_t word)
 	purge_hint();
 }
 
+static size_t usable_of(const void *ptr, uint32_t word)
+{
+	if (word_is_pool(word))
+		return entry_usable(ptr, word);
+	if (word == WORD_SPAN)
+		return (uintptr_t)ptr % POOL_SIZE == 0 ? span_usable(ptr) : 0;
+	return large_usable(ptr);
+}
+
+void entry_free_checked(void *ptr, size_t nbytes, bool strict)
+{
+	uint32_t word = address_map_word(ptr);
+	size_t usable = usable_of(ptr, word);
+	bool fits = nbytes <= usable && (!strict || nbytes >= usable - usable / 4 || usable <= LINEAR_CLASS_LIMIT);
+	if (strict && fits && word_is_pool(word) && usable <= LINEAR_CLASS_LIMIT)
+		fits = sizeclass_of(nbytes) == word_szidx(word);
+	if (QUARRY_HARDENED && usable != 0 && region_of(ptr, word) == NULL)
+		fits = nbytes == usable || (nbytes == 0 && usable == 1);
+	if (usable != 0 && !fits)
+		entry_report_misuse("free with a wrong size", ptr, word);
+	else
+		entry_free(ptr);
+}
+
 void entry_free_slow(void *ptr, uint32_t word)
 {
 	if (likely(word_is_pool(word)))
@@ -543,10 +658,8 @@ void entry_free_raw(void *ptr)
 		entry_report_misuse("free of an interior pointer", ptr, word);
 	else if (word_is_region(word))
 		free_of_region(ptr, word);
-	else if (QUARRY_DEBUG && mark_freed(ptr, word, true))
-		entry_report_misuse("double free", ptr, word);
-	else
-		remote_push(word_owner(word), ptr, ptr, sizeclass_nbytes(word_szidx(word)));
+	else if (!QUARRY_BLOCK_BITS || take_back(ptr, word))
+		send_home(ptr, word);
 }
 
 /* NULL, foreign, or not aligned as any block is. */

@@ -30,6 +30,18 @@ cold_path void entry_report_misuse(const char *what, const void *ptr, uint32_t w
  */
 void *entry_malloc_big(size_t nbytes, size_t alignment, bool *zeroed);
 
+/** Allocate nbytes as a block of the class, which has room for them and what the hardened library adds. */
+void *entry_malloc_class(unsigned szidx, size_t nbytes);
+
+/**
+ * The bytes of the block at ptr, in a pool, that are the program's: those of its class; hardened, those that it asked for,
+ * and 0 where the program holds no block there.
+ */
+size_t entry_usable(const void *ptr, uint32_t word);
+
+/** Hardened: make the block's bytes other ones, if it has room for them. */
+bool entry_reseal(void *ptr, uint32_t word, size_t nbytes);
+
 /**
  * Allocate nbytes on a node, whatever this thread's is: a small block from the thread's own heap where that is of the
  * node, else from the heap that the node's threads share. A slow path, which may move the thread; the node stays.
@@ -84,7 +96,7 @@ static inline bool entry_is_interior(const void *ptr, uint32_t word)
 
 static force_inline void *entry_malloc(size_t nbytes)
 {
-	if (unlikely(!sample_passes(nbytes)) || QUARRY_DEBUG)
+	if (unlikely(!sample_passes(nbytes)) || QUARRY_BLOCK_BITS)
 		return entry_malloc_medium(nbytes);
 	struct block *block = cache_take(sizeclass_of_tabled(nbytes));
 	if (unlikely(block == NULL))
@@ -100,7 +112,7 @@ static force_inline void entry_free(void *ptr)
 		return;
 	}
 	struct heap *heap = cache_announce(word); /* its low byte names the list */
-	if (unlikely(word - heap->word_base >= WORD_OWNER) || QUARRY_DEBUG) {
+	if (unlikely(word - heap->word_base >= WORD_OWNER) || QUARRY_BLOCK_BITS) {
 		entry_free_slow(ptr, word);
 		return;
 	}
@@ -111,11 +123,25 @@ static force_inline void entry_free(void *ptr)
 		entry_overflow(word);
 }
 
-/** The size is not trusted: the word says what the block is. */
+/** For sure what a request of nbytes would be given; if not, entry_free_checked knows more. */
+static force_inline bool entry_is_of_size(const void *ptr, size_t nbytes)
+{
+	return !QUARRY_HARDENED && nbytes - 1 < TABLE_LIMIT &&
+	       sizeclass_of_tabled(nbytes) == word_szidx(address_map_word(ptr));
+}
+
+/**
+ * Free a block that the program says has nbytes, or report it: hardened, if it was not allocated for just these; else if it
+ * has fewer or, by `strict`, so many more that no realloc would have left it there.
+ */
+cold_path void entry_free_checked(void *ptr, size_t nbytes, bool strict);
+
 static force_inline void entry_free_sized(void *ptr, size_t nbytes)
 {
-	(void)nbytes;
-	entry_free(ptr);
+	if (likely(entry_is_of_size(ptr, nbytes)))
+		entry_free(ptr);
+	else
+		entry_free_checked(ptr, nbytes, false);
 }
 
 #endif

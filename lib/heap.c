@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "arena_list.h"
+#include "fence.h"
 #include "meta.h"
 #include "node.h"
 #include "report.h"
@@ -282,7 +283,7 @@ static bool borrow_pool(struct heap *heap, unsigned szidx)
 bool heap_add_new_pool(struct heap *heap, unsigned szidx)
 {
 	size_t units = size_classes[szidx].units;
-	struct arena_run run = arena_list_take(heap->node, units, 1);
+	struct arena_run run = fence_take(heap->node, units, 1, units << QUARRY_POOL_BITS);
 	if (run.address == NULL)
 		return false;
 	struct pool_header *pool = pool_init(run.address, szidx, run.clean);
@@ -299,6 +300,10 @@ bool heap_add_pool(struct heap *heap, unsigned szidx)
 void heap_release_pool(struct pool_header *pool)
 {
 	pool_unlink(pool);
+	if (QUARRY_HARDENED) {
+		fence_put(pool_start(pool), pool->units, false);
+		return;
+	}
 	/* Units that no block was carved from are as clean as they came. */
 	size_t touched = pool->zeroed ? (pool->nextoffset + POOL_SIZE - 1) >> QUARRY_POOL_BITS : pool->units;
 	size_t untouched = pool->units - touched;

@@ -23,6 +23,7 @@
 #include "address_map.h"
 #include "lock.h"
 #include "pool.h"
+#include "quarantine.h"
 #include "slot.h"
 
 /*
@@ -90,6 +91,7 @@ struct heap {
 	uint64_t fingerprint;      /* of the lists, at the purger's last look */
 	uint32_t idle_ticks;
 	struct heap_counters counters;
+	struct quarantine quarantine[QUARRY_HARDENED];
 	struct heap *nextparked;   /* under the registry lock */
 	struct heap *_Atomic nextrecord; /* in the order of their making; written under the registry lock, read anywhere */
 	unsigned node;             /* constant */

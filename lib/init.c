@@ -46,8 +46,21 @@ __attribute__((constructor(101))) static void begin(void)
 	purge_allow();
 }
 
+/* Hardened: the last look at what was freed. A heap whose lock is held is left out: exit may be called anywhere. */
+static void check_quarantines(void)
+{
+	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap)) {
+		if (!heap_try_lock(heap))
+			continue;
+		quarantine_check(heap->quarantine);
+		heap_unlock(heap);
+	}
+}
+
 __attribute__((destructor)) static void end(void)
 {
+	if (QUARRY_HARDENED)
+		check_quarantines();
 	stats_at_exit();
 	profile_at_exit();
 }

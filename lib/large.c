@@ -8,6 +8,7 @@
 #include <sys/single_threaded.h>
 
 #include "arena_list.h"
+#include "harden.h"
 #include "limit.h"
 #include "lock.h"
 #include "meta.h"
@@ -16,6 +17,7 @@
 #include "os.h"
 #include "probe.h"
 #include "provider.h"
+#include "report.h"
 
 #define relaxed memory_order_relaxed
 #define CHUNK_RECORDS 256
@@ -41,8 +43,13 @@ struct record {
 	uint16_t node;
 	struct pool_link link;    /* live, with an owner: the owner's; under its lock */
 	struct span_owner *owner; /* live: the block's holder's */
+	size_t requested;    /* hardened: of nbytes, the program's */
+	size_t lead;         /* hardened: closed bytes before address, and FENCE_NBYTES behind the block */
 	bool split;          /* live: merged of what the kernel keeps as several mappings, as a resize has found out */
 };
+
+/* Hardened: bytes that nobody can read or write, on both sides of a block; more before one of a higher alignment. */
+#define FENCE_NBYTES ((size_t)(QUARRY_HARDENED ? 65536 : 0))
 
 /* In the place of the node: pages on some nodes by turns. Such a block is not kept for reuse. */
 #define LARGE_OVER NODE_PLACES
@@ -57,7 +64,7 @@ INSPECTED(large_kept_total, kept_nbytes);
 
 size_t large_good_size(size_t nbytes)
 {
-	size_t step = os_page_size() > POOL_SIZE ? os_page_size() : POOL_SIZE;
+	size_t step = os_page_size() > POOL_SIZE || QUARRY_HARDENED ? os_page_size() : POOL_SIZE;
 	return nbytes > PTRDIFF_MAX - step ? 0 : round_up(nbytes, step);
 }
 
@@ -219,6 +226,26 @@ static void *make_live(struct record *record)
 	return record->address;
 }
 
+/* Hardened, with fences, unless the memory is a provider's. Where the system refuses to close them there are none. */
+static bool map_between(struct record *record, unsigned node, size_t nbytes, size_t alignment)
+{
+	record->lead = 0;
+	record->address = node < NODE_PLACES ? provider_map(node, nbytes, alignment, &record->provider) : NULL;
+	if (record->provider != NULL)
+		return record->address != NULL;
+	size_t lead = QUARRY_HARDENED ? round_up(FENCE_NBYTES, alignment) : 0;
+	char *base = address_map_place(lead + nbytes + FENCE_NBYTES, alignment);
+	if (base == NULL)
+		return false;
+	record->lead = lead;
+	record->address = base + lead;
+	if (QUARRY_HARDENED) {
+		os_forbid(base, lead);
+		os_forbid(record->address + nbytes, FENCE_NBYTES);
+	}
+	return true;
+}
+
 /* A mapping that is not bound yet. NULL with ENOMEM. */
 static struct record *map_block(unsigned node, size_t nbytes, size_t alignment)
 {
@@ -229,10 +256,7 @@ static struct record *map_block(unsigned node, size_t nbytes, size_t alignment)
 	struct record *record = obtain_record(node < NODE_PLACES ? node : node_current());
 	if (record == NULL)
 		return NULL;
-	record->address = node < NODE_PLACES ? provider_map(node, nbytes, alignment, &record->provider) : NULL;
-	if (record->provider == NULL)
-		record->address = address_map_place(nbytes, alignment);
-	if (record->address == NULL) {
+	if (!map_between(record, node, nbytes, alignment)) {
 		lock_take(&large_lock, LOCK_META);
 		put_spare(record);
 		lock_drop(&large_lock, LOCK_META);
@@ -248,16 +272,27 @@ static struct record *map_block(unsigned node, size_t nbytes, size_t alignment)
 	return record;
 }
 
+/* Hardened, nothing is kept that could be used again. */
 static struct record *reuse(unsigned node, size_t nbytes, size_t alignment)
 {
+	if (QUARRY_HARDENED)
+		return NULL;
 	lock_take(&large_lock, LOCK_META);
 	struct record *record = take_kept(node, nbytes, alignment);
 	lock_drop(&large_lock, LOCK_META);
 	return record;
 }
 
+static void set_requested(struct record *record, size_t requested)
+{
+	record->requested = requested;
+	if (QUARRY_HARDENED)
+		harden_paint(record->address + requested, record->nbytes - requested);
+}
+
 void *large_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed)
 {
+	size_t requested = nbytes;
 	nbytes = large_good_size(nbytes);
 	alignment = alignment < POOL_SIZE ? POOL_SIZE : alignment;
 	if (nbytes == 0) {
@@ -282,11 +317,13 @@ void *large_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed)
 	}
 	if (roomy != node)
 		node_count_event(&node_counters[node].spills, 1);
+	set_requested(record, requested);
 	return make_live(record);
 }
 
 void *large_alloc_over(const struct node_set *over, size_t nbytes)
 {
+	size_t requested = nbytes;
 	nbytes = large_good_size(nbytes);
 	if (nbytes == 0) {
 		errno = ENOMEM;
@@ -296,13 +333,16 @@ void *large_alloc_over(const struct node_set *over, size_t nbytes)
 	if (record == NULL)
 		return NULL;
 	node_bind_over(record->address, nbytes, over);
+	set_requested(record, requested);
 	return make_live(record);
 }
 
 /* A record in hand. Where the system refuses, the block is kept and tried again with time. */
 static bool unmap_block(struct record *record)
 {
-	bool unmapped = provider_unmap(record->provider, record->address, record->nbytes);
+	bool unmapped = QUARRY_HARDENED && record->provider == NULL
+				? os_unmap(record->address - record->lead, record->lead + record->nbytes + FENCE_NBYTES)
+				: provider_unmap(record->provider, record->address, record->nbytes);
 	lock_take(&large_lock, LOCK_META);
 	if (unmapped)
 		put_spare(record);
@@ -344,11 +384,61 @@ void large_set_sample(void *ptr, uint32_t number)
 	record_at(ptr)->sample = number;
 }
 
+/* --- hardened: freed blocks wait, closed and without pages ------------------------------------------------------- */
+
+#define HELD_BLOCKS 16
+#define HELD_MOST_NBYTES ((size_t)8 << 20)
+static struct record *_Atomic held[HELD_BLOCKS];
+
+static void hold(struct record *record)
+{
+	if (record->provider == NULL && record->nbytes <= HELD_MOST_NBYTES && os_purge(record->address, record->nbytes) &&
+	    os_forbid(record->address, record->nbytes))
+		record = atomic_exchange(&held[harden_below(HELD_BLOCKS)], record);
+	if (record != NULL)
+		unmap_block(record);
+}
+
+void large_release_held(void)
+{
+	for (unsigned i = 0; QUARRY_HARDENED && i < HELD_BLOCKS; i++) {
+		struct record *record = atomic_exchange(&held[i], NULL);
+		if (record != NULL)
+			unmap_block(record);
+	}
+}
+
+static bool free_hardened(struct record *record)
+{
+	lock_take(&large_lock, LOCK_META);
+	bool was_live = record->state == LIVE;
+	if (was_live)
+		record->state = IN_HAND;
+	lock_drop(&large_lock, LOCK_META);
+	if (!was_live)
+		return false;
+	if (!harden_is_painted(record->address + record->requested, record->nbytes - record->requested)) {
+		report_fault("overflow, found by free,", record->address, -1, 0, NULL);
+		record->state = LIVE;
+		return true;
+	}
+	address_map_set(record->address, 1, 0);
+	lock_take(&large_lock, LOCK_META);
+	add(&live_nbytes, 0, record->nbytes);
+	lock_drop(&large_lock, LOCK_META);
+	hold(record);
+	return true;
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+
 bool large_free(void *ptr)
 {
 	struct record *record = record_at(ptr);
 	if (record == NULL)
 		return false;
+	if (QUARRY_HARDENED)
+		return free_hardened(record);
 	address_map_set(ptr, 1, 0);
 	lock_take(&large_lock, LOCK_META);
 	bool was_live = record->state == LIVE, alone = stands_alone(record);
@@ -371,7 +461,7 @@ bool large_free(void *ptr)
 size_t large_usable(const void *ptr)
 {
 	const struct record *record = record_at(ptr);
-	return record == NULL ? 0 : record->nbytes;
+	return record == NULL ? 0 : QUARRY_HARDENED ? record->requested : record->nbytes;
 }
 
 static void set_extent(struct record *record, char *address, size_t nbytes)
@@ -417,9 +507,12 @@ static bool cut(struct record *record, size_t nbytes)
 
 bool large_resize(void *ptr, size_t nbytes)
 {
+	size_t requested = nbytes;
 	struct record *record = record_at(ptr);
 	nbytes = large_good_size(nbytes);
-	if (record == NULL || nbytes == 0 || record->provider != NULL)
+	if (QUARRY_HARDENED && record != NULL && nbytes == record->nbytes)
+		set_requested(record, requested);
+	if (record == NULL || nbytes == 0 || record->provider != NULL || QUARRY_HARDENED)
 		return record != NULL && nbytes == record->nbytes;
 	lock_take(&large_lock, LOCK_META);
 	bool done = nbytes == record->nbytes ||
@@ -451,7 +544,7 @@ void *large_move(void *ptr, size_t nbytes)
 {
 	struct record *record = record_at(ptr);
 	nbytes = large_good_size(nbytes);
-	if (record == NULL || nbytes == 0 || record->split || record->provider != NULL)
+	if (record == NULL || nbytes == 0 || record->split || record->provider != NULL || QUARRY_HARDENED)
 		return NULL;
 	if (nbytes > record->nbytes && !limit_allows(nbytes - record->nbytes))
 		return NULL;
@@ -507,7 +600,8 @@ static bool describe(const struct record *record, struct large_block *block)
 {
 	if (record->state != LIVE) /* then its fields are of whoever has it in hand */
 		return false;
-	*block = (struct large_block){record->address, record->nbytes, record->node};
+	*block = (struct large_block){record->address, QUARRY_HARDENED ? record->requested : record->nbytes,
+	                               record->node};
 	return true;
 }
 

@@ -6,6 +6,8 @@
  * Invariants: a block starts at a multiple of POOL_SIZE and is a multiple of it and of whole pages long. A record is
  * live, kept, spare or in hand (of the one thread that maps, moves or unmaps it). Kept blocks have no word and stand
  * in a list by address.
+ * Hardened, a block lies between closed addresses, its good size ends with a page, nothing is kept for reuse, and a freed
+ * block's addresses wait, closed, before they are unmapped.
  * Locking: one lock of rank META for records and the kept list; no system call under it.
  */
 #ifndef QUARRY_LARGE_H
@@ -36,6 +38,8 @@ bool large_free(void *ptr);
 /** The number of the block's record in the profile (sample.h); 0: it has none, or no block starts there. */
 uint32_t large_sample(const void *ptr);
 void large_set_sample(void *ptr, uint32_t number);
+/** Hardened: unmap the freed blocks that wait. No lock held. */
+void large_release_held(void);
 
 /** Usable bytes of the block that starts at ptr; 0 if none does. */
 size_t large_usable(const void *ptr);

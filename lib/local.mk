@@ -25,6 +25,7 @@ core_rooms += \
 	lib/slot.h \
 	lib/topology.h \
 	lib/node.h lib/node.c \
+	lib/harden.h lib/harden.c \
 	lib/meta.h lib/meta.c \
 	lib/limit.h lib/limit.c \
 	lib/unwind.h lib/unwind.c \
@@ -44,6 +45,8 @@ core_rooms += \
 # layer 4: blocks
 core_rooms += \
 	lib/pool.h lib/pool.c \
+	lib/fence.h lib/fence.c \
+	lib/quarantine.h lib/quarantine.c \
 	lib/span.h lib/span.c \
 	lib/slab.h lib/slab.c \
 	lib/depot.h lib/depot.c \
@@ -121,6 +124,20 @@ lib_libquarry_malloc_la_LDFLAGS = $(AM_LDFLAGS) $(QUARRY_SHARED_LDFLAGS) $(libra
 	-Wl,--version-script=$(top_srcdir)/lib/libquarry_malloc.map
 EXTRA_lib_libquarry_malloc_la_DEPENDENCIES = lib/libquarry_malloc.map
 
+# The same sources with more checks, for programs that can do with a slower malloc.
+hardened_cppflags = $(AM_CPPFLAGS) -DQUARRY_HARDENED=1
+noinst_LTLIBRARIES += lib/libquarry_core_hardened.la lib/libquarry_surface_hardened.la
+lib_libquarry_core_hardened_la_SOURCES = $(core_rooms)
+lib_libquarry_core_hardened_la_CPPFLAGS = $(hardened_cppflags)
+lib_libquarry_surface_hardened_la_SOURCES = $(surface_rooms)
+lib_libquarry_surface_hardened_la_CPPFLAGS = $(hardened_cppflags)
+
+lib_LTLIBRARIES += lib/libquarry_malloc_hardened.la
+lib_libquarry_malloc_hardened_la_SOURCES =
+lib_libquarry_malloc_hardened_la_LIBADD = lib/libquarry_surface_hardened.la lib/libquarry_core_hardened.la
+lib_libquarry_malloc_hardened_la_LDFLAGS = $(lib_libquarry_malloc_la_LDFLAGS)
+EXTRA_lib_libquarry_malloc_hardened_la_DEPENDENCIES = lib/libquarry_malloc.map
+
 # The only one with hwloc: opened where the kernel allows more than one node, never linked.
 pkglib_LTLIBRARIES += lib/libquarry_topology.la
 lib_libquarry_topology_la_SOURCES = $(topology_rooms)
@@ -132,7 +149,7 @@ lib_libquarry_topology_la_LDFLAGS = $(AM_LDFLAGS) $(QUARRY_SHARED_LDFLAGS) -modu
 # One object each, hidden names made local: a program that links one sees the intended symbols and no other, and takes
 # all of it or nothing. Its code is position independent, for executables of every kind.
 
-archives = lib/libquarry.a lib/libquarry_malloc.a
+archives = lib/libquarry.a lib/libquarry_malloc.a lib/libquarry_malloc_hardened.a
 CLEANFILES += $(archives) $(archives:.a=.o)
 if BUILD_ARCHIVES
 archivedir = $(libdir)
@@ -141,6 +158,7 @@ endif
 
 lib/libquarry.a: lib/libquarry_core.la lib/libquarry_linked.la
 lib/libquarry_malloc.a: lib/libquarry_core.la lib/libquarry_surface.la lib/libquarry_linked.la
+lib/libquarry_malloc_hardened.a: lib/libquarry_core_hardened.la lib/libquarry_surface_hardened.la lib/libquarry_linked.la
 $(archives):
 	$(AM_V_GEN)rm -f $@ && \
 	$(LD) -r -o $(@:.a=.o) --whole-archive $(patsubst lib/%.la,lib/.libs/%.a,$^) && \
@@ -150,14 +168,6 @@ $(archives):
 # === pkg-config ======================================================================================================
 
 pkgconfigdir = @pkgconfigdir@
-pkgconfig_DATA = lib/libquarry.pc lib/libquarry_malloc.pc
+pkgconfig_DATA = lib/libquarry.pc lib/libquarry_malloc.pc lib/libquarry_malloc_hardened.pc
 
-# === CMake ===========================================================================================================
-
-cmakedir = $(libdir)/cmake/quarry
-nodist_cmake_DATA = lib/quarry-config.cmake lib/quarry-config-version.cmake
-EXTRA_DIST += lib/quarry-config.cmake.in lib/quarry-config-version.cmake.in
-CLEANFILES += $(nodist_cmake_DATA)
-$(nodist_cmake_DATA): %: %.in Makefile
-	$(AM_V_GEN)$(MKDIR_P) lib && sed -e 's|@cmake_libdir[@]|$(libdir)|' -e 's|@cmake_includedir[@]|$(includedir)|' \
-	-e 's|@PACKAGE_VERSION[@]|$(PACKAGE_VERSION)|' $(top_srcdir)/$@.in >$@
+# === CMake ====================================================================================================

@@ -28,8 +28,14 @@ static void *take_from(struct chunk *chunk, size_t nbytes, size_t alignment)
 
 static char *map_chunk(size_t nbytes, unsigned node)
 {
-	char *base = os_map(NULL, nbytes);
+	size_t guard = QUARRY_HARDENED ? os_page_size() : 0;
+	char *base = os_map(NULL, nbytes + 2 * guard);
 	if (base != NULL) {
+		if (QUARRY_HARDENED) {
+			os_forbid(base, guard);
+			base += guard;
+			os_forbid(base + nbytes, guard);
+		}
 		os_refuse_huge_pages(base, nbytes);
 		node_bind(base, nbytes, node);
 		atomic_fetch_add_explicit(&mapped_nbytes, nbytes, memory_order_relaxed);

@@ -2,7 +2,8 @@
 /*
  * Meta: memory for Quarry's own records (arena objects, heaps, records of large blocks).
  *
- * Owns chunks mapped apart from all blocks, so that an overflow does not reach them. Invariants: a record is zeroed
+ * Owns chunks mapped apart from all blocks, so that an overflow does not reach them; hardened, between guard pages.
+ * Invariants: a record is zeroed
  * when it is made, never moves and is never unmapped; rooms recycle their own records. Locking: META, inside.
  */
 #ifndef QUARRY_META_H

@@ -323,11 +323,25 @@ void delete_array_nothrow(void *ptr, const struct nothrow *tag)
 	delete_array(ptr);
 }
 
+/* Whoever replaced new, but not delete, may have made the block a larger one. */
+static cold_path void delete_checked(void *ptr, size_t nbytes)
+{
+	entry_free_checked(ptr, nbytes, IS_OURS(new_plain));
+}
+
+static force_inline void delete_of_size(void *ptr, size_t nbytes)
+{
+	if (likely(entry_is_of_size(ptr, nbytes)))
+		entry_free(ptr);
+	else
+		delete_checked(ptr, nbytes);
+}
+
 /* Since C++14 what a delete expression calls for an object whose type is complete. */
 void delete_sized(void *ptr, size_t nbytes)
 {
 	if (IS_OURS(delete_plain))
-		entry_free_sized(ptr, nbytes);
+		delete_of_size(ptr, nbytes);
 	else
 		delete_plain(ptr);
 }
@@ -335,7 +349,7 @@ void delete_sized(void *ptr, size_t nbytes)
 void delete_array_sized(void *ptr, size_t nbytes)
 {
 	if (IS_OURS(delete_array) && IS_OURS(delete_plain))
-		entry_free_sized(ptr, nbytes);
+		delete_of_size(ptr, nbytes);
 	else
 		delete_array(ptr);
 }

@@ -65,6 +65,7 @@ struct options {
 	unsigned huge_pages; /* enum option_huge_pages */
 	unsigned cache_kib;  /* most that a thread's cache holds, KiB */
 	unsigned limit_mib;  /* most memory that Quarry may be charged with, MiB; 0: no limit */
+	unsigned quarantine_kib; /* hardened: most that waits in all quarantines of small blocks, KiB */
 	unsigned stats;      /* enum option_stats */
 	unsigned stats_format; /* enum option_stats_format */
 	unsigned stats_ms;     /* period of statistics; 0: none */

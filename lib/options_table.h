@@ -19,6 +19,7 @@ OPTION_WORDS(huge_pages, "never|inherit|always", OPTION_HUGE_PAGES_NEVER,
 	     "transparent huge pages: refuse them, do as the system is set, or ask for them")
 OPTION_NUMBER(cache_kib, 0, 65536, 4096, "how far the lists of a thread's cache may grow")
 OPTION_NUMBER(limit_mib, 0, 16777216, 0, "most memory, in MiB: beyond it requests fail; 0: no limit")
+OPTION_NUMBER(quarantine_kib, 0, 65536, 256, "hardened library: freed small blocks wait, this much of them in all threads")
 OPTION_WORDS(stats, "none|exit", OPTION_STATS_NONE, "statistics when the process ends")
 OPTION_WORDS(stats_format, "text|json|prometheus", OPTION_STATS_FORMAT_TEXT,
 	     "the summary, a line of JSON, or Prometheus's text format")

@@ -11,6 +11,7 @@
 #include <linux/membarrier.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -122,6 +123,28 @@ bool os_commit(void *address, size_t nbytes)
 	int result = mprotect((void *)start, length, PROT_READ | PROT_WRITE);
 	errno = saved_errno;
 	return result == 0;
+}
+
+bool os_forbid(void *address, size_t nbytes)
+{
+	int saved_errno = errno;
+	int result = mprotect(address, nbytes, PROT_NONE);
+	errno = saved_errno;
+	return result == 0;
+}
+
+void os_random(void *bytes, size_t nbytes)
+{
+	int saved_errno = errno;
+	if (syscall(SYS_getrandom, bytes, nbytes, GRND_NONBLOCK) != (long)nbytes) {
+		const unsigned char *given = (const unsigned char *)getauxval(AT_RANDOM);
+		struct timespec now;
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		for (size_t i = 0; i < nbytes; i++)
+			((unsigned char *)bytes)[i] = (unsigned char)((given != NULL ? given[i % 16] : 0) +
+			                                              (now.tv_nsec >> i % 4 * 8) + 37 * (long)i);
+	}
+	errno = saved_errno;
 }
 
 bool os_unmap(void *address, size_t nbytes)

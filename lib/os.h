@@ -48,6 +48,12 @@ void *os_reserve(size_t nbytes);
 /** Make a part of a reservation writable; false if the system refuses. */
 bool os_commit(void *address, size_t nbytes);
 
+/** Let nobody read or write a range of whole pages, or let everybody again (os_commit). False if the system refuses. */
+bool os_forbid(void *address, size_t nbytes);
+
+/** Random bytes of the kernel's; where it has none to give, what it gave the process at its start. */
+void os_random(void *bytes, size_t nbytes);
+
 /** Unmap; false if the kernel refuses (mapping limit), and then the memory is still there. */
 bool os_unmap(void *address, size_t nbytes);
 

@@ -40,7 +40,7 @@ static void *malloc_on(unsigned node, size_t nbytes)
 	if (node_count() == 1)
 		return entry_malloc(nbytes);
 	const struct heap *heap = thread_heap();
-	bool cached = !QUARRY_DEBUG && nbytes <= sizeclass_limit && heap != NULL && heap->node == node && sample_rate() == 0;
+	bool cached = !QUARRY_BLOCK_BITS && nbytes <= sizeclass_limit && heap != NULL && heap->node == node && sample_rate() == 0;
 	struct block *block = cached ? cache_take(sizeclass_of(nbytes)) : NULL;
 	return block != NULL ? block : entry_malloc_on(node, nbytes);
 }

@@ -4,6 +4,8 @@
  */
 #include "pool.h"
 
+#include <string.h>
+
 #include "os.h"
 #include "report.h"
 
@@ -29,7 +31,7 @@ struct pool_header *pool_init(char *start, unsigned szidx, bool zeroed)
 	pool->zeroed = zeroed;
 	for (unsigned word = 0; word * 64 < class->capacity; word++) {
 		atomic_store_explicit(&pool->free_bits[word], 0, relaxed);
-		if (QUARRY_DEBUG)
+		if (QUARRY_BLOCK_BITS)
 			atomic_store_explicit(&pool->freed_bits[word], 0, relaxed);
 	}
 	return pool;
@@ -40,16 +42,44 @@ static struct block *carve(struct pool_header *pool, char *start, size_t nbytes)
 {
 	struct block *block = (struct block *)(start + pool->nextoffset);
 	pool->nextoffset += (uint32_t)nbytes;
+	if (QUARRY_HARDENED && !pool->zeroed)
+		memset(block, 0, nbytes);
 	return block;
+}
+
+/* Blocks that are carved at once, hardened, so that their order says nothing. */
+#define SHUFFLED 64
+
+/* Hardened: into the free list, in random order, the next virgin blocks. There is one, and the list is empty. */
+static void carve_shuffled(struct pool_header *pool)
+{
+	struct block *blocks[SHUFFLED];
+	char *start = pool_start(pool);
+	size_t nbytes = sizeclass_nbytes(pool->szidx);
+	uint32_t n = 0;
+	for (; n < SHUFFLED && pool->nextoffset <= pool->maxnextoffset; n++)
+		blocks[n] = carve(pool, start, nbytes);
+	for (; n > 0; n--) {
+		uint32_t chosen = harden_below(n);
+		struct block *block = blocks[chosen];
+		blocks[chosen] = blocks[n - 1];
+		unsigned index = block_index(pool, block);
+		_Atomic uint64_t *word = &pool->free_bits[index / 64];
+		atomic_store_explicit(word, atomic_load_explicit(word, relaxed) | (uint64_t)1 << index % 64, relaxed);
+		block_set_next(block, pool->freeblock);
+		pool->freeblock = block;
+	}
 }
 
 struct block *pool_pop(struct pool_header *pool)
 {
+	if (QUARRY_HARDENED && pool->freeblock == NULL)
+		carve_shuffled(pool);
 	struct block *block = pool->freeblock;
 	pool->count++;
 	if (block == NULL)
 		return carve(pool, pool_start(pool), sizeclass_nbytes(pool->szidx));
-	pool->freeblock = block->next;
+	pool->freeblock = block_next(block);
 	unsigned index = block_index(pool, block);
 	_Atomic uint64_t *word = &pool->free_bits[index / 64];
 	atomic_store_explicit(word, atomic_load_explicit(word, relaxed) & ~((uint64_t)1 << index % 64), relaxed);
@@ -62,22 +92,23 @@ static unsigned carve_page(struct pool_header *pool, unsigned most, struct block
 	char *start = pool_start(pool);
 	size_t nbytes = sizeclass_nbytes(pool->szidx);
 	uintptr_t limit = round_up((uintptr_t)start + pool->nextoffset + nbytes, os_page_size());
-	struct block **link = chain;
-	unsigned n = 0;
-	do {
+	struct block *last = *chain = carve(pool, start, nbytes);
+	unsigned n = 1;
+	for (; n < most && pool->nextoffset <= pool->maxnextoffset &&
+	       (uintptr_t)start + pool->nextoffset + nbytes <= limit; n++) {
 		struct block *block = carve(pool, start, nbytes);
-		*link = block;
-		link = &block->next;
-		n++;
-	} while (n < most && pool->nextoffset <= pool->maxnextoffset &&
-	         (uintptr_t)start + pool->nextoffset + nbytes <= limit);
-	*link = NULL;
+		block_set_next(last, block);
+		last = block;
+	}
+	block_set_next(last, NULL);
 	return n;
 }
 
 unsigned pool_take_batch(struct pool_header *pool, unsigned most, struct block **chain)
 {
 	unsigned n;
+	if (QUARRY_HARDENED && pool->freeblock == NULL)
+		carve_shuffled(pool);
 	if (pool->freeblock == NULL) {
 		n = carve_page(pool, most, chain);
 	} else {
@@ -104,7 +135,7 @@ void pool_check(const struct pool_header *pool)
 {
 	unsigned listed = 0, marked = 0;
 	const struct block *block = pool->freeblock;
-	for (; block != NULL && listed < pool->capacity; block = block->next, listed++)
+	for (; block != NULL && listed < pool->capacity; block = block_next(block), listed++)
 		if (!pool_has_block(pool, block_index(pool, block)))
 			report_fault("free list names a block that is out", block, pool->szidx, 0, arena_base(pool));
 	for (unsigned word = 0; word * 64 < pool->capacity; word++)

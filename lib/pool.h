@@ -18,6 +18,7 @@
 #define QUARRY_POOL_H
 
 #include "arena.h"
+#include "harden.h"
 #include "sizeclass.h"
 
 /* First member of the header, and all of a list head: a ring needs no special case (usedpools is an array of these). */
@@ -27,8 +28,31 @@ struct pool_link {
 };
 
 struct block {
+#if QUARRY_HARDENED
+	struct harden_link next;
+#else
 	struct block *next;
+#endif
 };
+
+/** The link of a free block to the next one of its list. */
+static force_inline struct block *block_next(const struct block *block)
+{
+#if QUARRY_HARDENED
+	return harden_link(&block->next);
+#else
+	return block->next;
+#endif
+}
+
+static force_inline void block_set_next(struct block *block, struct block *next)
+{
+#if QUARRY_HARDENED
+	harden_set_link(&block->next, next);
+#else
+	block->next = next;
+#endif
+}
 
 /* The fields and the first free bits share a cache line: what a block that comes home touches, for most classes. */
 struct pool_header {
@@ -51,8 +75,9 @@ struct pool_header {
 	uint8_t units;
 	uint8_t zeroed; /* virgin blocks read as zero */
 	_Atomic uint64_t free_bits[POOL_MAX_BLOCKS / 64];
-	/* debug: freed by the program (entry.c) */
-	_Atomic uint64_t freed_bits[QUARRY_DEBUG ? POOL_MAX_BLOCKS / 64 : 0];
+	uint32_t requested[QUARRY_HARDENED]; /* spans: of their usable bytes, the program's */
+	/* debug and hardened: freed by the program (entry.c) */
+	_Atomic uint64_t freed_bits[QUARRY_BLOCK_BITS ? POOL_MAX_BLOCKS / 64 : 0];
 };
 
 _Static_assert(sizeof(struct pool_header) <= POOL_HEADER_NBYTES, "the head has room for a header per unit");
@@ -139,7 +164,7 @@ static force_inline enum pool_change pool_push_at(struct pool_header *pool, cons
 	if (unlikely(bits & bit))
 		return POOL_DOUBLE_FREE;
 	atomic_store_explicit(word, bits | bit, memory_order_relaxed);
-	block->next = pool->freeblock;
+	block_set_next(block, pool->freeblock);
 	pool->freeblock = block;
 	unsigned count = pool->count;
 	pool->count = (uint16_t)(count - 1);

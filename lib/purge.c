@@ -19,6 +19,7 @@
 #include "os.h"
 #include "rcu.h"
 #include "sample.h"
+#include "span.h"
 #include "thread.h"
 
 #define relaxed memory_order_relaxed
@@ -248,6 +249,8 @@ void purge_wake(void)
 bool purge_all(size_t keep, bool unmap)
 {
 	consult(true);
+	span_release_held();
+	large_release_held();
 	claim_visit(CLAIM_ALL);
 	size_t dirty = dirty_nbytes(), purged = 0;
 	if (dirty > keep) {

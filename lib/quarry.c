@@ -66,9 +66,10 @@ void *quarry_aligned_alloc(size_t alignment, size_t nbytes)
 		return entry_malloc(nbytes);
 	if (power == 0 || nbytes > PTRDIFF_MAX)
 		return out_of_memory();
-	int szidx = power <= POOL_SIZE ? sizeclass_of_aligned(nbytes, power) : -1;
+	int szidx = power <= POOL_SIZE ? sizeclass_of_aligned(nbytes + HARDEN_SEAL_NBYTES, power) : -1;
 	if (szidx >= 0)
-		return entry_malloc(sizeclass_nbytes((unsigned)szidx));
+		return QUARRY_HARDENED ? entry_malloc_class((unsigned)szidx, nbytes)
+				       : entry_malloc(sizeclass_nbytes((unsigned)szidx));
 	bool zeroed;
 	return entry_malloc_big(nbytes, power, &zeroed);
 }
@@ -117,6 +118,8 @@ size_t quarry_usable_size(const void *ptr)
 
 size_t quarry_good_size(size_t nbytes)
 {
+	if (QUARRY_HARDENED)
+		return large_good_size(nbytes) == 0 && nbytes != 0 ? 0 : nbytes + (nbytes == 0);
 	if (nbytes <= sizeclass_limit)
 		return sizeclass_nbytes(sizeclass_of(nbytes));
 	return nbytes <= LARGE_REQUEST_THRESHOLD ? span_good_size(nbytes) : large_good_size(nbytes);

@@ -14,7 +14,7 @@ static void push(struct heap *owner, struct block *head, struct block *tail, siz
 	atomic_fetch_add_explicit(&owner->inbox_nbytes, nbytes, relaxed);
 	struct block *seen = atomic_load_explicit(&owner->inbox, relaxed);
 	do
-		tail->next = seen;
+		block_set_next(tail, seen);
 	while (!atomic_compare_exchange_weak(&owner->inbox, &seen, head));
 }
 
@@ -71,7 +71,7 @@ static void count_between_nodes(const struct heap *owner, const struct block *he
 	uint64_t n = 1;
 	if (from == owner->node)
 		return;
-	for (const struct block *block = head; block != tail; block = block->next)
+	for (const struct block *block = head; block != tail; block = block_next(block))
 		n++;
 	node_count_event(&node_counters[from].remote_sent, n);
 	node_count_event(&node_counters[owner->node].remote_received, n);
@@ -103,7 +103,7 @@ static struct block *next_pending(struct heap *heap)
 		heap->pending = atomic_exchange_explicit(&heap->inbox, NULL, memory_order_acquire);
 	struct block *block = heap->pending;
 	if (block != NULL)
-		heap->pending = block->next;
+		heap->pending = block_next(block);
 	return block;
 }
 
@@ -151,19 +151,24 @@ unsigned remote_take(struct heap *heap, unsigned szidx, unsigned want, struct bl
 {
 	size_t nbytes = 0;
 	unsigned n = 0, taken = 0;
-	struct block **link = chain;
+	struct block *last = NULL;
+	*chain = NULL;
 	for (struct block *block; n < DRAIN_BLOCKS && taken < want && (block = next_pending(heap)) != NULL; n++) {
 		uint32_t word = address_map_word(block);
 		nbytes += sizeclass_nbytes(word_szidx(word));
 		if (word_owner(word) == heap->id && word_szidx(word) == szidx) {
-			*link = block;
-			link = &block->next;
+			if (last == NULL)
+				*chain = block;
+			else
+				block_set_next(last, block);
+			last = block;
 			taken++;
 		} else {
 			sort(heap, block, word);
 		}
 	}
-	*link = NULL;
+	if (last != NULL)
+		block_set_next(last, NULL);
 	if (n > 0)
 		count_sorted(heap, n, nbytes);
 	return taken;

@@ -13,7 +13,7 @@
 size_t resize_usable(const void *ptr, uint32_t word)
 {
 	if (likely(word_is_pool(word)))
-		return entry_is_interior(ptr, word) ? 0 : sizeclass_nbytes(word_szidx(word));
+		return entry_usable(ptr, word);
 	if (word == WORD_SPAN)
 		return (uintptr_t)ptr % POOL_SIZE == 0 && !span_is_of_cache(ptr) ? span_usable(ptr) : 0;
 	return large_usable(ptr);
@@ -24,15 +24,30 @@ bool resize_is_block(const void *ptr)
 	uint32_t word = address_map_word(ptr);
 	if (likely(resize_usable(ptr, word) != 0))
 		return true;
-	entry_report_misuse(word == 0 ? "realloc of a foreign pointer" : "realloc of an interior pointer", ptr, word);
+	const char *what = word == 0 ? "realloc of a foreign pointer" : "realloc of an interior pointer";
+	if (QUARRY_HARDENED && word_is_pool(word) && !entry_is_interior(ptr, word))
+		what = "realloc of what is no live block";
+	entry_report_misuse(what, ptr, word);
 	errno = ENOMEM;
 	return false;
+}
+
+/* Within the room of its class or its last page; the block remembers its size. */
+static size_t resize_hardened(void *ptr, uint32_t word, size_t nbytes)
+{
+	bool done = word_is_pool(word)  ? entry_reseal(ptr, word, nbytes)
+		    : word == WORD_SPAN ? nbytes <= LARGE_REQUEST_THRESHOLD && span_resize(ptr, nbytes)
+					: large_resize(ptr, nbytes);
+	return done ? nbytes : 0;
 }
 
 size_t resize_in_place(void *ptr, uint32_t word, size_t nbytes)
 {
 	size_t usable = resize_usable(ptr, word);
-	if (word_is_pool(word) || region_of(ptr, word) != NULL || (nbytes <= usable && nbytes > usable - usable / 4))
+	struct quarry_heap *region = region_of(ptr, word);
+	if (QUARRY_HARDENED && usable != 0 && region == NULL)
+		return resize_hardened(ptr, word, nbytes + (nbytes == 0));
+	if (word_is_pool(word) || region != NULL || (nbytes <= usable && nbytes > usable - usable / 4))
 		return nbytes <= usable ? usable : 0;
 	bool done = false;
 	if (word == WORD_SPAN && nbytes > sizeclass_limit && nbytes <= LARGE_REQUEST_THRESHOLD)

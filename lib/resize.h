@@ -27,6 +27,13 @@ static inline bool resize_is_worth_moving(size_t usable, size_t nbytes)
 	return nbytes > usable || nbytes < usable - usable / 4;
 }
 
+/** Hardened, where a block's usable size is what was requested: does it lose little by staying? */
+static inline bool resize_is_near(uint32_t word, size_t nbytes)
+{
+	size_t room = word_is_pool(word) ? sizeclass_nbytes(word_szidx(word)) : 0;
+	return nbytes + HARDEN_SEAL_NBYTES >= room - room / 4;
+}
+
 /** For a span or a large block: the block, of nbytes now, its pages perhaps moved; NULL: it must be copied. */
 void *resize_big(void *ptr, uint32_t word, size_t nbytes);
 
@@ -37,12 +44,13 @@ static force_inline void *resize_block(void *ptr, size_t nbytes, void *(*allocat
 	size_t usable = resize_usable(ptr, word);
 	if (unlikely(usable == 0) && !resize_is_block(ptr))
 		return NULL;
-	if (!resize_is_worth_moving(usable, nbytes))
-		return ptr;
 	struct quarry_heap *region = region_of(ptr, word);
+	if (QUARRY_HARDENED && region == NULL ? resize_is_near(word, nbytes) && resize_in_place(ptr, word, nbytes) != 0
+					      : !resize_is_worth_moving(usable, nbytes))
+		return ptr;
 	if (unlikely(region != NULL))
 		return region_move(region, ptr, usable, nbytes);
-	void *fresh = word_is_pool(word) ? NULL : resize_big(ptr, word, nbytes);
+	void *fresh = word_is_pool(word) || QUARRY_HARDENED ? NULL : resize_big(ptr, word, nbytes);
 	if (fresh != NULL)
 		return fresh;
 	fresh = allocate(nbytes);

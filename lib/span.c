@@ -6,9 +6,11 @@
 
 #include "address_map.h"
 #include "arena_list.h"
+#include "fence.h"
 #include "node.h"
 #include "os.h"
 #include "pool.h"
+#include "report.h"
 
 static struct {
 	_Alignas(CACHE_LINE) _Atomic size_t live_nbytes;
@@ -21,6 +23,8 @@ static size_t units_of(size_t nbytes)
 
 size_t span_good_size(size_t nbytes)
 {
+	if (QUARRY_HARDENED) /* up to the closed page behind it */
+		return round_up(nbytes, os_page_size());
 	size_t page = os_page_size(), eighth = (size_t)1 << (63 - __builtin_clzl(nbytes | ALIGNMENT << 4)) >> 3;
 	return round_up(nbytes, eighth < page ? eighth : page);
 }
@@ -51,6 +55,53 @@ void span_set_sample(void *ptr, uint32_t number)
 	pool_header_at(ptr)->sample = number;
 }
 
+/* --- hardened ----------------------------------------------------------------------------------------------------- */
+
+static void set_requested(void *start, size_t nbytes)
+{
+	*pool_header_at(start)->requested = (uint32_t)nbytes;
+	harden_paint((char *)start + nbytes, get_nbytes(start) - nbytes);
+}
+
+/* Freed spans, closed and without pages, wait in random order; the lowest bit: they will read as zero. */
+#define HELD_SPANS 32
+static _Atomic uintptr_t held[HELD_SPANS];
+
+static void put_held(uintptr_t span)
+{
+	char *start = (char *)(span & ~(uintptr_t)1);
+	if (start != NULL)
+		fence_put_between(start, units_of(get_nbytes(start)), span & 1, true);
+}
+
+static void hold(char *start)
+{
+	uintptr_t clean = fence_close(start, units_of(get_nbytes(start)));
+	put_held(atomic_exchange(&held[harden_below(HELD_SPANS)], (uintptr_t)start | clean));
+}
+
+void span_release_held(void)
+{
+	for (unsigned i = 0; QUARRY_HARDENED && i < HELD_SPANS; i++)
+		put_held(atomic_exchange(&held[i], 0));
+}
+
+static void free_hardened(char *start)
+{
+	size_t nbytes = get_nbytes(start), requested = *pool_header_at(start)->requested;
+	if (!harden_is_painted(start + requested, nbytes - requested)) {
+		report_fault("overflow, found by free,", start, -1, 0, NULL);
+	} else if (!address_map_clear(start, WORD_SPAN)) {
+		report_fault("double free", start, -1, 0, NULL);
+	} else {
+		address_map_set(start + POOL_SIZE, units_of(nbytes) - 1, 0);
+		count_live(start, 0, nbytes);
+		hold(start);
+	}
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+
 static void *make(struct arena_run run, size_t nbytes)
 {
 	span_set_sample(run.address, 0);
@@ -59,13 +110,15 @@ static void *make(struct arena_run run, size_t nbytes)
 	address_map_set(run.address, 1, WORD_SPAN);
 	address_map_set(run.address + POOL_SIZE, run.nunits - 1, WORD_SPAN_REST);
 	count_live(run.address, span_good_size(nbytes), 0);
+	if (QUARRY_HARDENED)
+		set_requested(run.address, nbytes);
 	return run.address;
 }
 
 void *span_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed)
 {
 	size_t units = units_of(nbytes), step = alignment <= POOL_SIZE ? 1 : alignment >> QUARRY_POOL_BITS;
-	struct arena_run run = arena_list_take(node, units, step);
+	struct arena_run run = fence_take(node, units, step, span_good_size(nbytes));
 	if (run.address == NULL)
 		return NULL;
 	*zeroed = run.clean;
@@ -74,7 +127,7 @@ void *span_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed)
 
 size_t span_usable(const void *ptr)
 {
-	return get_nbytes(ptr);
+	return QUARRY_HARDENED ? *pool_header_at(ptr)->requested : get_nbytes(ptr);
 }
 
 void span_set_owner(void *ptr, struct span_owner *owner)
@@ -89,6 +142,10 @@ struct span_owner *span_owner(const void *ptr)
 
 void span_free(void *ptr)
 {
+	if (QUARRY_HARDENED) {
+		free_hardened(ptr);
+		return;
+	}
 	size_t nbytes = span_usable(ptr);
 	count_live(ptr, 0, nbytes);
 	arena_list_put(ptr, units_of(nbytes), false);
@@ -96,6 +153,12 @@ void span_free(void *ptr)
 
 bool span_resize(void *ptr, size_t nbytes)
 {
+	if (QUARRY_HARDENED) {
+		bool fits = span_good_size(nbytes) == get_nbytes(ptr);
+		if (fits)
+			set_requested(ptr, nbytes);
+		return fits;
+	}
 	size_t old = get_nbytes(ptr), have = units_of(old), want = units_of(nbytes);
 	char *start = ptr;
 	if (want > have) {

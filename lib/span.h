@@ -4,7 +4,8 @@
  *
  * Invariants: the word of its first unit is WORD_SPAN, those of later ones WORD_SPAN_REST; its header (in the place of
  * its first unit's pool header) holds its usable bytes: the request, rounded up by less than a page and less than an
- * eighth. The pages behind them are never touched. Locking: the node's lock, inside arena_list. A live span is its
+ * eighth; hardened, to a page, behind which a closed one lies, and span_usable is the request itself. The pages behind
+ * them are never touched. Locking: the node's lock, inside arena_list. A live span is its
  * holder's alone.
  */
 #ifndef QUARRY_SPAN_H
@@ -38,6 +39,7 @@ static inline bool span_is_of_cache(const void *ptr)
 }
 
 /** Free the span that starts at ptr. */
+/** Free the span that starts at ptr. Hardened: it waits, closed, and an overflow of it is reported. */
 void span_free(void *ptr);
 
 /** Usable bytes of the span that starts at ptr. */
@@ -49,6 +51,9 @@ void span_set_sample(void *ptr, uint32_t number);
 
 /** Change its size where it is; false if the units behind it are taken. */
 bool span_resize(void *ptr, size_t nbytes);
+
+/** Hardened: let those that wait go back to their arenas. */
+void span_release_held(void);
 
 /** Start of the span that contains an address whose word is WORD_SPAN or WORD_SPAN_REST. */
 void *span_start(const void *ptr);

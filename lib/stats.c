@@ -27,7 +27,7 @@ static uint64_t get(const _Atomic uint64_t *counter)
 	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-/* Blocks in a heap's lists, in bytes; the lists move on meanwhile, and room counts them closely enough. */
+/* Blocks in a heap's lists, and in its quarantine, in bytes; the lists move on meanwhile, and room counts them closely enough. */
 __attribute__((no_sanitize("thread"))) uint64_t stats_cached_nbytes(const struct heap *heap)
 {
 	uint64_t nbytes = 0;
@@ -42,6 +42,8 @@ __attribute__((no_sanitize("thread"))) uint64_t stats_cached_nbytes(const struct
 	for (unsigned bucket = 0; bucket < OUTBOX_BUCKETS; bucket++)
 		if (heap->outbox[bucket].head != NULL)
 			nbytes += OUTBOX_NBYTES - (size_t)heap->outbox[bucket].room;
+	if (QUARRY_HARDENED)
+		nbytes += atomic_load_explicit(&heap->quarantine->nbytes, memory_order_relaxed);
 	return nbytes;
 }
 

@@ -180,6 +180,8 @@ void *quarry_block_of(const void *ptr, size_t *usable)
 		nbytes = sizeclass_nbytes(word_szidx(word));
 		if (index < size_classes[word_szidx(word)].capacity)
 			start = pool + index * nbytes;
+		if (QUARRY_HARDENED && start != NULL && (nbytes = entry_usable(start, address_map_word(start))) == 0)
+			start = NULL;
 	} else if (word == WORD_SPAN || word == WORD_SPAN_REST) {
 		start = span_start(ptr);
 		nbytes = start == NULL ? 0 : span_usable(start);

@@ -13,6 +13,7 @@ UNIT_TESTS = \
 	tests/unit/check_claim \
 	tests/unit/check_entry \
 	tests/unit/check_fork \
+	tests/unit/check_hardened \
 	tests/unit/check_heap \
 	tests/unit/check_large \
 	tests/unit/check_limit \
@@ -103,6 +104,13 @@ EXAMPLE_CXX_TESTS = \
 EXAMPLE_SHELL_TESTS = \
 	tests/examples/rust.sh
 
+# Every misuse by name, many times: the default and the hardened library against what is stated of them. The program is
+# a black box, so that any library can be preloaded.
+MATRIX_TESTS = \
+	tests/misuse/matrix.sh
+MATRIX_PARTS = \
+	tests/misuse/matrix_program
+
 # The shape of the source and of what is built and installed.
 STRUCTURE_TESTS = \
 	tests/structure/documented.sh \
@@ -157,6 +165,8 @@ TEST_FILES = \
 	tests/examples/global_alloc.rs \
 	tests/fuzz/corpus \
 	tests/fuzz/run \
+	tests/misuse/matrix \
+	tests/misuse/matrix.h \
 	tests/misuse/misuse.h \
 	tests/model/claim.pml \
 	tests/model/fork_lists.pml \
@@ -215,14 +225,15 @@ else
 check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS) $(INSPECT_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(MISUSE_TESTS)
 check_PROGRAMS += $(EXAMPLE_TESTS)
 TESTS += $(EXAMPLE_TESTS) $(EXAMPLE_SHELL_TESTS)
+check_PROGRAMS += $(MATRIX_PARTS)
 check_PROGRAMS += $(NUMA_PARTS) tests/tools/profiled tests/tools/subject
-TESTS += $(STRUCTURE_TESTS) $(TOOLS_TESTS) $(INSPECT_TESTS) $(UNIT_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(MISUSE_TESTS) $(STRESS_TESTS)
+TESTS += $(STRUCTURE_TESTS) $(TOOLS_TESTS) $(INSPECT_TESTS) $(UNIT_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(MISUSE_TESTS) $(MATRIX_TESTS) $(STRESS_TESTS)
 if HAVE_CXX
 check_PROGRAMS += $(ABI_CXX_TESTS) $(EXAMPLE_CXX_TESTS)
 TESTS += $(ABI_CXX_TESTS) $(EXAMPLE_CXX_TESTS)
 endif
 endif
-EXTRA_DIST += $(EXAMPLE_SHELL_TESTS) $(STRUCTURE_TESTS) $(TOOLS_TESTS) $(LONG_TESTS) $(TEST_FILES)
+EXTRA_DIST += $(EXAMPLE_SHELL_TESTS) $(MATRIX_TESTS) $(STRUCTURE_TESTS) $(TOOLS_TESTS) $(LONG_TESTS) $(TEST_FILES)
 
 tests_abi_lifecycle_SOURCES = tests/abi/lifecycle.cc
 tests_abi_operators_SOURCES = tests/abi/operators.cc
@@ -236,6 +247,9 @@ tests_numa_placement_SOURCES = \
 	tests/numa/placement.c \
 	tests/numa/program.c \
 	tests/numa/placement.h
+
+tests_misuse_matrix_program_SOURCES = tests/misuse/matrix.c tests/misuse/matrix_cases.c
+tests_misuse_matrix_program_LDADD =
 
 tests_fuzz_conf_SOURCES = tests/fuzz/conf.c tests/fuzz/replay.c
 tests_fuzz_operations_SOURCES = tests/fuzz/operations.c tests/fuzz/replay.c
@@ -270,6 +284,7 @@ $(MISUSE_TESTS): lib/libquarry_malloc.la
 AM_TESTS_ENVIRONMENT = \
 	export QUARRY_BUILD_DIR='$(abs_top_builddir)' QUARRY_SOURCE_DIR='$(abs_top_srcdir)' \
 	CC='$(CC)' CXX='$(CXX)' NM='$(NM)' QUARRY_URCU_CFLAGS='$(URCU_CFLAGS)' QUARRY_URCU_LIBS='$(URCU_LIBS)' QUARRY_HAVE_CXX='$(have_cxx)' \
+	QUARRY_ALL_HARDENED='$(QUARRY_ALL_HARDENED)' \
 	TSAN_OPTIONS="$${TSAN_OPTIONS-halt_on_error=1 second_deadlock_stack=1 suppressions=$(abs_top_srcdir)/tests/tsan.supp}" \
 	UBSAN_OPTIONS="$${UBSAN_OPTIONS-halt_on_error=1:print_stacktrace=1:suppressions=$(abs_top_srcdir)/tests/ubsan.supp}";
 if HAVE_CXX
@@ -300,6 +315,22 @@ check-storm:
 	QUARRY_TEST_SECONDS='$(STORM_SECONDS)' QUARRY_TEST_LIMIT='$(STORM_SECONDS)0' \
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS=tests/stress/storm; \
 	status=$$?; cat tests/stress/storm.log; exit $$status
+# The misuse matrix with other malloc libraries beside Quarry's two: a table, and misuse.json.
+.PHONY: misuse-matrix
+misuse-matrix: all $(MATRIX_PARTS)
+	QUARRY_BUILD_DIR='$(abs_top_builddir)' $(top_srcdir)/tests/misuse/matrix --peers --json misuse.json \
+		--default lib/.libs/libquarry_malloc.so --hardened lib/.libs/libquarry_malloc_hardened.so $(MATRIX_ARGS)
+
+# What the build with everything hardened is held to. Of the suites of rooms, those whose rooms are the same there; of the
+# black box, what is not about the default build's memory and address space.
+HARDENED_TESTS = $(MISUSE_TESTS) $(MATRIX_TESTS) $(STRESS_TESTS) \
+	tests/abi/cancel tests/abi/contract tests/abi/fork_storm tests/abi/introspection tests/abi/mappings \
+	tests/abi/plugins tests/abi/refused_calls tests/abi/signals tests/abi/small_stacks tests/abi/thread_churn \
+	tests/abi/zeroing tests/unit/check_address_map tests/unit/check_fork tests/unit/check_hardened tests/unit/check_node \
+	tests/unit/check_os
+.PHONY: check-hardened
+check-hardened:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(HARDENED_TESTS)'
 
 # Where memory lies in machines with several nodes, emulated: some minutes. NUMA_ARGS go to the script (--help), and
 # check-numa-peers does the same on other allocators as well.
@@ -331,7 +362,7 @@ check-packages:
 # The tests in builds of other kinds, each in a directory of its own below variants/: tests/variant knows them.
 .PHONY: check-sanitizers check-variants
 check-sanitizers: check-variant-tsan check-variant-asan
-check-variants: check-variant-clang check-variant-classic check-variant-debug check-variant-valgrind \
+check-variants: check-variant-clang check-variant-classic check-variant-debug check-variant-hardened check-variant-valgrind \
 	check-variant-aarch64
 
 .PHONY: variant-source

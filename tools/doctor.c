@@ -100,7 +100,7 @@ static void check_library(const char *given)
 	char path[PATH_MAX], said[128];
 	const char *stale = "install the library and this command from one build";
 
-	if (given ? !realpath(given, path) : !tool_find_library(path, sizeof path)) {
+	if (given ? !realpath(given, path) : !tool_find_library(path, sizeof path, false)) {
 		doctor_say(BAD, "library", "make install, or quarry doctor --library=FILE", "none at %s",
 			   given ? given : path);
 		return;

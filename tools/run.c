@@ -69,6 +69,7 @@ static void help(void)
 	     "Run a program with Quarry in place of malloc.\n\n"
 	     "  --summary       write the library's summary to stderr when the program ends\n"
 	     "  --profile=FILE  write the heap profile to FILE when the program ends; ./on is a file\n"
+	     "  --hardened      preload the library that finds more misuses, and is slower\n"
 	     "  --library=FILE  preload this library, not the one that came with this command\n"
 	     "  --list          list the keys below for scripts: key, values and default, tabs between\n\n"
 	     "and, beyond what QUARRY_CONF says already, each key of quarry.conf(5) as --KEY=VALUE:\n");
@@ -94,6 +95,7 @@ static void list(void)
 
 struct run {
 	const char *library;
+	bool hardened;
 	char conf[4096];
 };
 
@@ -152,6 +154,8 @@ static int parse(struct run *run, int argc, char **argv)
 		} else if (is_profile_file(argv[i])) {
 			add_conf(run, "profile", "exit");
 			add_conf(run, "profile_file", tool_value(argv[i], "--profile"));
+		} else if (strcmp(argv[i], "--hardened") == 0) {
+			run->hardened = true;
 		} else if (tool_value(argv[i], "--library")) {
 			run->library = tool_value(argv[i], "--library");
 		} else {
@@ -247,7 +251,7 @@ int run_main(int argc, char **argv)
 	argv += parse(&run, argc, argv);
 	if (find_program(argv[0], path, sizeof path))
 		check_program(path);
-	if (run.library ? !realpath(run.library, path) || access(path, R_OK) < 0 : !tool_find_library(path, sizeof path))
+	if (run.library ? !realpath(run.library, path) || access(path, R_OK) < 0 : !tool_find_library(path, sizeof path, run.hardened))
 		tool_fail(TOOL_FAILED, "no library at %s; --library=FILE names another", run.library ? run.library : path);
 	tool_preload(path);
 	if (run.conf[0])

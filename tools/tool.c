@@ -17,6 +17,7 @@
 #include "report.h"
 
 #define LIBRARY "libquarry_malloc.so"
+#define HARDENED_LIBRARY "libquarry_malloc_hardened.so"
 
 #define TEXT(x) #x
 #define VERSION(major, minor, patch) TEXT(major) "." TEXT(minor) "." TEXT(patch)
@@ -88,14 +89,14 @@ const char *tool_nbytes(char data[TOOL_NBYTES_SIZE], uint64_t nbytes)
 
 /* --- the library -------------------------------------------------------------------------------------------------- */
 
-/* DIRECTORY/LIBRARY, or the file that it is a link to where only programs are run and not built. */
-static bool try_directory(char *path, size_t size, const char *directory)
+/* The library in the directory, or the file that it is a link to where only programs are run and not built. */
+static bool try_directory(char *path, size_t size, const char *directory, const char *library)
 {
 	static const char *const suffixes[] = { "", ".0" };
 	char resolved[PATH_MAX];
 
 	for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
-		if ((size_t)snprintf(path, size, "%s/" LIBRARY "%s", directory, suffixes[i]) < size &&
+		if ((size_t)snprintf(path, size, "%s/%s%s", directory, library, suffixes[i]) < size &&
 		    access(path, R_OK) == 0 && realpath(path, resolved) && strlen(resolved) < size) {
 			strcpy(path, resolved);
 			return true;
@@ -104,8 +105,9 @@ static bool try_directory(char *path, size_t size, const char *directory)
 	return false;
 }
 
-bool tool_find_library(char *path, size_t size)
+bool tool_find_library(char *path, size_t size, bool hardened)
 {
+	const char *library = hardened ? HARDENED_LIBRARY : LIBRARY;
 	char self[PATH_MAX - 32], directory[PATH_MAX];
 	ssize_t nbytes = readlink("/proc/self/exe", self, sizeof self - 1);
 	char *slash;
@@ -118,13 +120,13 @@ bool tool_find_library(char *path, size_t size)
 	}
 	if (slash) {
 		snprintf(directory, sizeof directory, "%s/../lib/.libs", self);
-		if (strcmp(slash, "/tools") == 0 && try_directory(path, size, directory))
+		if (strcmp(slash, "/tools") == 0 && try_directory(path, size, directory, library))
 			return true;
 		snprintf(directory, sizeof directory, "%s/../lib", self);
-		if (try_directory(path, size, directory))
+		if (try_directory(path, size, directory, library))
 			return true;
 	}
-	return try_directory(path, size, QUARRY_LIBDIR);
+	return try_directory(path, size, QUARRY_LIBDIR, library);
 }
 
 void tool_preload(const char *library)

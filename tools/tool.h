@@ -57,13 +57,13 @@ bool tool_read_file(const char *path, char *text, size_t size);
 const char *tool_nbytes(char text[TOOL_NBYTES_SIZE], uint64_t nbytes);
 
 /**
- * Find the library to preload: beside a command that lies in its build directory, beside an installed one, or where
+ * Find the library to preload, or the hardened one: beside a command that lies in its build directory, beside an installed one, or where
  * this build installs.
  *
  * path, size   becomes its absolute path
  * Returns      false: nowhere; path is then the last place that was tried
  */
-bool tool_find_library(char *path, size_t size);
+bool tool_find_library(char *path, size_t size, bool hardened);
 
 /** Add the library to LD_PRELOAD, before what is there: a second allocator behind it is not asked. */
 void tool_preload(const char *library);

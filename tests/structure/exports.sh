@@ -27,11 +27,14 @@ same_names libquarry.so "$scratch/api.versioned" "$scratch/actual"
 shared_symbols "$build_dir/lib/.libs/libquarry_malloc.so" >"$scratch/actual"
 same_names libquarry_malloc.so "$scratch/all.versioned" "$scratch/actual"
 
+shared_symbols "$build_dir/lib/.libs/libquarry_malloc_hardened.so" >"$scratch/actual"
+same_names libquarry_malloc_hardened.so "$scratch/all.versioned" "$scratch/actual"
+
 echo quarry_topology_open >"$scratch/topology"
 shared_symbols "$build_dir/lib/.libs/libquarry_topology.so" >"$scratch/actual"
 same_names libquarry_topology.so "$scratch/topology" "$scratch/actual"
 
-for archive in "libquarry.a api" "libquarry_malloc.a all"; do
+for archive in "libquarry.a api" "libquarry_malloc.a all" "libquarry_malloc_hardened.a all"; do
 	read -r name expected <<<"$archive"
 	[ -e "$build_dir/lib/$name" ] || continue
 	archive_symbols "$build_dir/lib/$name" >"$scratch/actual"

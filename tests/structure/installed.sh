@@ -55,10 +55,13 @@ module_is_named() {
 
 module_is_named libquarry
 module_is_named libquarry_malloc
+module_is_named libquarry_malloc_hardened
 use libquarry ""
 use libquarry_malloc malloc
 use libquarry "" --static
 use libquarry_malloc malloc --static
+use libquarry_malloc_hardened malloc
+use libquarry_malloc_hardened malloc --static
 
 # --- CMake ---
 # With DESTDIR the installed paths are not where the files are, and there is nothing to find.

@@ -51,10 +51,12 @@ try() {
 
 try "shared libquarry" libc "-L$lib/.libs" -lquarry
 try "shared libquarry_malloc" malloc "-L$lib/.libs" -lquarry_malloc
+try "shared libquarry_malloc_hardened" malloc "-L$lib/.libs" -lquarry_malloc_hardened
 if [ -e "$lib/libquarry.a" ]; then
 	for form in -pie -no-pie; do
 		try "libquarry.a, $form" libc "$form" "$lib/libquarry.a" "${urcu[@]}"
 		try "libquarry_malloc.a, $form" malloc "$form" "$lib/libquarry_malloc.a" "${urcu[@]}"
+		try "libquarry_malloc_hardened.a, $form" malloc "$form" "$lib/libquarry_malloc_hardened.a" "${urcu[@]}"
 	done
 	# The linker warns of dlopen, which a static program has no use for.
 	try "libquarry.a, -static" libc -static "$lib/libquarry.a" "${urcu[@]}" 2>"$scratch/warnings"

@@ -7,7 +7,7 @@ set -euo pipefail
 . "$QUARRY_SOURCE_DIR/tests/structure/common.sh"
 export LC_ALL=C
 
-for library in libquarry libquarry_malloc; do
+for library in libquarry libquarry_malloc libquarry_malloc_hardened; do
 	file=$build_dir/lib/.libs/$library.so
 	readelf -dW "$file" >"$scratch/dynamic"
 	while read -r needed; do

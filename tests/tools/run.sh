@@ -17,6 +17,10 @@ QUARRY_CONF=decay_ms:9,stats:exit expect 0 "$quarry" run --stats=none sh -c 'ech
 said '^decay_ms:9,stats:exit,stats:none$'
 not_said '^Quarry'
 
+expect 0 "$quarry" run --hardened sh -c 'echo "preload $LD_PRELOAD"; grep -c libquarry_malloc_hardened /proc/$$/maps'
+said '^preload /.*/libquarry_malloc_hardened\.so[.0-9]*$'
+said '^[1-9]'
+
 # --- summary ---
 expect 0 "$quarry" run --summary -- true
 said '^Quarry [0-9.]+, [0-9]+ node'

@@ -279,7 +279,7 @@ START_TEST(another_was_pushed)
 {
 	visit_in_flight();
 	NEED_BARRIER();
-	spare->next = seen;
+	block_set_next(spare, seen);
 	theirs->cache.head[SMALL_SZIDX] = spare;
 	end_in_flight(2);
 	actor_end(&actor);
@@ -319,7 +319,7 @@ START_TEST(an_empty_list_was_pushed_to)
 	ck_assert(claim_visit(CLAIM_ALL));
 	ck_assert_ptr_null(theirs->seen_head);
 	struct block *pushed = lot.block[0];
-	pushed->next = NULL;
+	block_set_next(pushed, NULL);
 	theirs->cache.head[SMALL_SZIDX] = pushed;
 	end_in_flight(1);
 	for (size_t i = 1; i < lot.n; i++)
@@ -346,7 +346,7 @@ START_TEST(an_outbox_was_pushed_to)
 	ck_assert(claim_visit(CLAIM_ALL));
 	ck_assert_ptr_eq(box->head, ours.block[8]);
 	struct block *pushed = ours.block[9];
-	pushed->next = box->head;
+	block_set_next(pushed, box->head);
 	box->head = pushed;
 	settle();
 	ck_assert_uint_eq(chain_length(box->head), 2);
@@ -368,7 +368,7 @@ static void pop_at_third_barrier(void)
 	if (++nbarriers != 3)
 		return;
 	hand_out(cache->head[SMALL_SZIDX]);
-	cache->head[SMALL_SZIDX] = cache->head[SMALL_SZIDX]->next;
+	cache->head[SMALL_SZIDX] = block_next(cache->head[SMALL_SZIDX]);
 	cache->room[SMALL_SZIDX]++;
 }
 

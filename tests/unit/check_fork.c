@@ -126,7 +126,7 @@ static void pop_at_third_barrier(void)
 	struct cache *cache = &theirs->cache;
 	if (++nbarriers != 3)
 		return;
-	cache->head[SMALL_SZIDX] = cache->head[SMALL_SZIDX]->next;
+	cache->head[SMALL_SZIDX] = block_next(cache->head[SMALL_SZIDX]);
 	cache->room[SMALL_SZIDX]++;
 }
 
@@ -140,7 +140,7 @@ START_TEST(a_list_that_moves_meanwhile_is_noted_again)
 	ck_assert(child_succeeds({
 		child_expect(nbarriers == 6);
 		child_expect(cached_blocks(theirs) == before - 2 && lists_add_up(theirs));
-		for (struct block *block = theirs->cache.head[SMALL_SZIDX]; block != NULL; block = block->next)
+		for (struct block *block = theirs->cache.head[SMALL_SZIDX]; block != NULL; block = block_next(block))
 			child_expect((void *)block != lot.block[lot.n - 1] && (void *)block != lot.block[lot.n - 2]);
 	}));
 }

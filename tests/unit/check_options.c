@@ -217,13 +217,13 @@ static const struct {
 	{ "purge:", "quarry: QUARRY_CONF: purge: is not valid, purge takes thread|inline|off\n" },
 	{ "stats:Exit", "quarry: QUARRY_CONF: stats:Exit is not valid, stats takes none|exit\n" },
 	{ "decay:5", "quarry: QUARRY_CONF: unknown key decay (value 5), the keys are purge, decay_ms, on_error, numa, "
-		     "huge_pages, cache_kib, limit_mib, stats, stats_format, "
+		     "huge_pages, cache_kib, limit_mib, quarantine_kib, stats, stats_format, "
 	  "stats_file, stats_ms, stats_signal, profile, profile_bytes, profile_file\n" },
 	{ " decay_ms:5", "quarry: QUARRY_CONF: unknown key  decay_ms (value 5), the keys are purge, decay_ms, "
-			 "on_error, numa, huge_pages, cache_kib, limit_mib, stats, stats_format, "
+			 "on_error, numa, huge_pages, cache_kib, limit_mib, quarantine_kib, stats, stats_format, "
 	  "stats_file, stats_ms, stats_signal, profile, profile_bytes, profile_file\n" },
 	{ ":5", "quarry: QUARRY_CONF: unknown key  (value 5), the keys are purge, decay_ms, on_error, numa, "
-		"huge_pages, cache_kib, limit_mib, stats, stats_format, "
+		"huge_pages, cache_kib, limit_mib, quarantine_kib, stats, stats_format, "
 	  "stats_file, stats_ms, stats_signal, profile, profile_bytes, profile_file\n" },
 };
 

@@ -173,9 +173,9 @@ FOR_EACH_CLASS(a_batch_is_the_whole_free_list)
 	pool_push(pool, block[1]);
 	ck_assert_uint_eq(pool_take_batch(pool, 1, &chain), 3);
 	ck_assert_ptr_eq(chain, block[1]);
-	ck_assert_ptr_eq(chain->next, block[3]);
-	ck_assert_ptr_eq(chain->next->next, block[0]);
-	ck_assert_ptr_null(chain->next->next->next);
+	ck_assert_ptr_eq(block_next(chain), block[3]);
+	ck_assert_ptr_eq(block_next(block_next(chain)), block[0]);
+	ck_assert_ptr_null(block_next(block_next(block_next(chain))));
 	ck_assert_uint_eq(pool->count, 4);
 	for (unsigned index = 0; index < 4; index++)
 		ck_assert(!pool_has_block(pool, index));
@@ -186,8 +186,8 @@ FOR_EACH_CLASS(a_batch_is_the_whole_free_list)
 static unsigned count_neighbours(const struct block *chain, size_t nbytes)
 {
 	unsigned n = 1;
-	for (; chain->next != NULL; chain = chain->next, n++)
-		expect((const char *)chain->next == (const char *)chain + nbytes);
+	for (; block_next(chain) != NULL; chain = block_next(chain), n++)
+		expect((const char *)block_next(chain) == (const char *)chain + nbytes);
 	return n;
 }
 
@@ -214,7 +214,7 @@ FOR_EACH_CLASS(a_virgin_batch_keeps_to_the_most)
 	struct pool_header *pool = new_pool(szidx);
 	struct block *chain;
 	ck_assert_uint_eq(pool_take_batch(pool, 1, &chain), 1);
-	ck_assert_ptr_null(chain->next);
+	ck_assert_ptr_null(block_next(chain));
 	ck_assert_uint_le(pool_take_batch(pool, 2, &chain), 2);
 	pool_check(pool);
 }
@@ -291,12 +291,12 @@ FOR_EACH_CLASS(the_check_sees_what_is_wrong)
 	pool->free_bits[0] ^= 1 | 2;
 	ck_assert(check_complains(pool));
 	pool->free_bits[0] ^= 2;
-	first->next = second;
-	second->next = NULL;
+	block_set_next(first, second);
+	block_set_next(second, NULL);
 	ck_assert(check_complains(pool));
-	first->next = first;
+	block_set_next(first, first);
 	ck_assert(check_complains(pool));
-	first->next = NULL;
+	block_set_next(first, NULL);
 	ck_assert(!check_complains(pool));
 }
 
@@ -325,7 +325,7 @@ static void take_batch_out(struct model *model, unsigned most)
 	struct block *chain, *next;
 	unsigned n = pool_take_batch(model->pool, most, &chain), seen = 0;
 	for (; chain != NULL; chain = next, seen++) {
-		next = chain->next;
+		next = block_next(chain);
 		take_out(model, chain);
 	}
 	expect(n == seen && n > 0);

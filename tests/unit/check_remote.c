@@ -10,7 +10,7 @@ static struct lot lot;
 static struct block *chain_of(size_t first, size_t n)
 {
 	for (size_t i = first; i < first + n; i++)
-		((struct block *)lot.block[i])->next = i + 1 < first + n ? lot.block[i + 1] : NULL;
+		block_set_next(lot.block[i], i + 1 < first + n ? lot.block[i + 1] : NULL);
 	return lot.block[first];
 }
 

@@ -89,7 +89,7 @@ static inline struct pool_header *pool_of(const void *block)
 static inline unsigned chain_length(const struct block *block)
 {
 	unsigned n = 0;
-	for (; block != NULL; block = block->next)
+	for (; block != NULL; block = block_next(block))
 		n++;
 	return n;
 }

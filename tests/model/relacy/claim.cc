@@ -23,6 +23,16 @@ struct block {
 	enum place place;
 	unsigned szidx;
 };
+
+static struct block *block_next(const struct block *block)
+{
+	return (struct block *)block->next;
+}
+
+static void block_set_next(struct block *block, struct block *next)
+{
+	block->next = next;
+}
 typedef racy<struct block *> block_link;
 
 /* --- what stands for lib/heap.h ----------------------------------------------------------------------------------- */

@@ -31,6 +31,16 @@ struct block {
 	int put;
 };
 
+static struct block *block_next(const struct block *block)
+{
+	return (struct block *)block->next;
+}
+
+static void block_set_next(struct block *block, struct block *next)
+{
+	block->next = next;
+}
+
 enum heap_kind { HEAP_ATTACHED, HEAP_PARKED };
 
 struct heap {

@@ -35,9 +35,8 @@ remote|remote.c|s/inbox, NULL, memory_order_acquire/inbox, NULL, relaxed/
 remote|remote.c|s/atomic_load\(&owner->inbox\)/atomic_load_explicit(\&owner->inbox, relaxed)/
 remote|remote.c|s/^\trelieve\(heap\);//
 remote|remote.c|s/word_owner\(word\) == heap->id/true/
-remote|remote.c|s/heap->pending = block->next;/;/
 claim|cache.h|/^static force_inline struct heap .cache_announce/,/^}/{s/^\tatomic_store_explicit.*/\tstruct heap *early = atomic_load_explicit(\&own_slot()->current, memory_order_relaxed);\n&/; s/return .*/return early;/}
-claim|cache.h|/^static force_inline bool cache_push/,/^}/{s/^\tblock->next = .*/\tstruct block *old = cache->head[szidx];/; s/^\tcache->head\[szidx\] = block;/&\n\tblock->next = old;/}
+claim|cache.h|/^static force_inline bool cache_push/,/^}/{s/^\tblock_set_next.*/\tstruct block *old = cache->head[szidx];/; s/^\tcache->head\[szidx\] = block;/&\n\tblock_set_next(block, old);/}
 claim|claim.c|/^static bool finish/,/note_head/s/!os_barrier\(\)/false/
 claim|claim.c|/each\(visit, step_note_head\)/,/note_link/s/!os_barrier\(\)/false/
 claim|claim.c|/each\(visit, step_note_link\)/,/step_take/s/!os_barrier\(\)/false/
@@ -45,8 +44,9 @@ claim|shim.h|s/^.*atomic_thread_fence_seq_cst.*$/\t\t\t;/
 claim|claim.c|s/!note_holds\(heap\)\)$/false)/
 claim|claim.c|/^static void divert/,/^}/s/^\tatomic_store_explicit.*//
 claim|claim.c|s/chain = heap->seen_next;/;/
-claim|claim.c|s/left\[n - 1\]->next = NULL;/;/
+claim|claim.c|s/block_set_next\(left\[n - 1\], NULL\);/;/
 claim|claim.c|/^void claim_settle/,/^}/s/^\t\tsettle_taken\(heap\);/\t\t;/
+remote|remote.c|s/heap->pending = block_next\(block\);/;/
 '
 
 # The sources that the models compile, as C++: atomics are types of the shim, and lists are short.

@@ -28,6 +28,7 @@
 #define thread_local_ie thread_local
 #define compiler_barrier() ((void)0)
 #define QUARRY_DEBUG 0
+#define QUARRY_HARDENED 0
 #define QUARRY_TSAN 0
 
 #define memory_order_relaxed rl::mo_relaxed

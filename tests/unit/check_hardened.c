@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * check_hardened: links, canaries and seals of the hardened library, and that a block lies between closed units.
+ */
+#include "unit.h"
+
+#include "arena_list.h"
+#include "address_map.h"
+#include "harden.h"
+#include "pool.h"
+#include "quarry/quarry.h"
+
+static void flip(void *bytes, unsigned bit)
+{
+	((unsigned char *)bytes)[bit / 8] ^= (unsigned char)(1u << bit % 8);
+}
+
+START_TEST(secrets_are_drawn_once)
+{
+	uint64_t before[COUNT(harden_secrets)];
+	harden_begin();
+	memcpy(before, harden_secrets, sizeof before);
+	harden_begin();
+	ck_assert_mem_eq(before, harden_secrets, sizeof before);
+	for (size_t i = 0; i < COUNT(before); i++)
+		for (size_t k = 0; k < i; k++)
+			ck_assert(before[i] != before[k] && before[i] != 0);
+}
+END_TEST
+
+START_TEST(numbers_below_a_bound_are_all_met)
+{
+	bool met[37] = {false};
+	harden_begin();
+	for (int i = 0; i < 10000; i++) {
+		uint32_t number = harden_below(COUNT(met));
+		expect(number < COUNT(met));
+		met[number] = true;
+	}
+	for (size_t i = 0; i < COUNT(met); i++)
+		ck_assert(met[i]);
+}
+END_TEST
+
+/* As stored, in place: every bit of link and mark counts, and so does the place. */
+START_TEST(a_link_is_read_as_it_was_stored_or_reported)
+{
+	struct harden_link links[2];
+	report_set_fatal(false);
+	harden_begin();
+	harden_set_link(&links[0], &links[1]);
+	ck_assert_ptr_eq(harden_link(&links[0]), &links[1]);
+	ck_assert(links[0].link != (uintptr_t)&links[1]);
+	for (unsigned bit = 0; bit < 8 * sizeof links[0]; bit++) {
+		flip(&links[0], bit);
+		ck_assert_ptr_null(harden_link(&links[0]));
+		flip(&links[0], bit);
+	}
+	links[1] = links[0];
+	ck_assert_ptr_null(harden_link(&links[1]));
+	harden_set_link(&links[0], NULL);
+	ck_assert_ptr_null(harden_link(&links[0]));
+}
+END_TEST
+
+START_TEST(canaries_are_not_zero_and_each_bit_counts)
+{
+	char bytes[100];
+	harden_begin();
+	for (size_t nbytes = 0; nbytes <= sizeof bytes; nbytes++) {
+		memset(bytes, 0, sizeof bytes);
+		harden_paint(bytes, nbytes);
+		ck_assert(harden_is_painted(bytes, nbytes));
+		size_t painted = nbytes < HARDEN_CANARY_NBYTES ? nbytes : HARDEN_CANARY_NBYTES;
+		for (size_t i = 0; i < sizeof bytes; i++)
+			expect((bytes[i] != 0) == (i < painted));
+		for (unsigned bit = 0; bit < 8 * painted; bit++) {
+			flip(bytes, bit);
+			expect(!harden_is_painted(bytes, nbytes));
+			flip(bytes, bit);
+		}
+	}
+}
+END_TEST
+
+START_TEST(what_was_wiped_is_looked_at_from_both_ends)
+{
+	static char bytes[4096];
+	for (size_t nbytes = 32; nbytes <= sizeof bytes; nbytes += 16)
+		for (size_t i = 0; i < nbytes; i++) {
+			bool looked_at = i < HARDEN_LOOK_NBYTES || nbytes - i <= HARDEN_LOOK_NBYTES;
+			bytes[i] = 1;
+			expect(harden_is_wiped(bytes, nbytes, 16) == (i < 16 || !looked_at));
+			bytes[i] = 0;
+		}
+}
+END_TEST
+
+#if QUARRY_HARDENED
+START_TEST(a_seal_says_how_much_was_requested_or_is_broken)
+{
+	char block[64];
+	harden_begin();
+	for (size_t requested = 1; requested <= sizeof block - HARDEN_SEAL_NBYTES; requested++) {
+		memset(block, 0, sizeof block);
+		harden_seal(block, sizeof block, requested);
+		ck_assert_uint_eq(harden_check(block, sizeof block), requested);
+		for (unsigned bit = 0; bit < 8 * sizeof block; bit++) {
+			flip(block, bit);
+			expect((harden_check(block, sizeof block) == requested) == (bit < 8 * requested));
+			flip(block, bit);
+		}
+	}
+}
+END_TEST
+
+/* May the kernel write there for us? */
+static bool is_writable(const char *address)
+{
+	int ends[2];
+	expect(pipe(ends) == 0 && write(ends[1], "", 1) == 1);
+	bool done = read(ends[0], (void *)(uintptr_t)address, 1) == 1;
+	close(ends[0]);
+	close(ends[1]);
+	return done;
+}
+
+START_TEST(pools_and_spans_lie_between_closed_units)
+{
+	for (int i = 0; i < 2000; i++) {
+		char *block = quarry_malloc(i % 2 ? 1000 : 20000);
+		char *unit = (char *)((uintptr_t)block & ~(POOL_SIZE - 1));
+		size_t units = i % 2 ? pool_header_at(unit)->units : 2;
+		if (i % 2 && address_map_word(unit) != address_map_word(block))
+			continue;
+		unit -= i % 2 ? word_phase(address_map_word(block)) * POOL_SIZE : 0;
+		expect(!is_writable(unit - 1) && !is_writable(unit + units * POOL_SIZE));
+		expect(is_writable(block + (i % 2 ? 999 : 19999)));
+	}
+}
+END_TEST
+#endif
+
+int main(void)
+{
+	Suite *suite = suite_create("hardened");
+	TCase *tcase = new_case(suite, "bytes");
+	tcase_add_test(tcase, secrets_are_drawn_once);
+	tcase_add_test(tcase, numbers_below_a_bound_are_all_met);
+	tcase_add_test(tcase, a_link_is_read_as_it_was_stored_or_reported);
+	tcase_add_test(tcase, canaries_are_not_zero_and_each_bit_counts);
+	tcase_add_test(tcase, what_was_wiped_is_looked_at_from_both_ends);
+#if QUARRY_HARDENED
+	tcase_add_test(tcase, a_seal_says_how_much_was_requested_or_is_broken);
+	tcase_add_test(tcase, pools_and_spans_lie_between_closed_units);
+#endif
+	return run_suite(suite);
+}
