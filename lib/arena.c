@@ -55,6 +55,7 @@ bool arena_map(struct arena_object *arena, unsigned node, char *hint)
 	size_t units = nbytes >> QUARRY_POOL_BITS;
 	arena->address = base;
 	arena->provider = from;
+	arena->stays_dirty = from != NULL && from->purge == NULL;
 	arena->node = node;
 	arena->ntotalpools = (uint32_t)(units - ARENA_HEAD_UNITS);
 	arena->longest = arena->ntotalpools;

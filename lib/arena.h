@@ -32,6 +32,7 @@ struct arena_object {
 	_Atomic uint32_t ndirty;         /* free units that are not known to be zero */
 	uint32_t longest;                /* no run of free units is longer */
 	int bucket;                      /* of usable_arenas; -1: not listed */
+	bool stays_dirty;                /* free units become clean with the whole arena only; written by the purger */
 	uint8_t empty_since;             /* tick at which the last pool came back */
 	bool fenced;                     /* hardened: closed but for the runs that are taken (fence.h); constant */
 	_Atomic bool opened;             /* a fenced one that was given up */
@@ -75,12 +76,6 @@ bool arena_map(struct arena_object *arena, unsigned node, char *hint);
 
 /** Unmap; false if the system or the provider refuses. The arena is empty and unknown to everybody. No lock held. */
 bool arena_unmap(struct arena_object *arena);
-
-/** Free units cannot become clean other than with the whole arena. */
-static inline bool arena_stays_dirty(const struct arena_object *arena)
-{
-	return arena->provider != NULL && arena->provider->purge == NULL;
-}
 
 /** Bytes of the arena's mapping, head included. */
 size_t arena_nbytes(const struct arena_object *arena);

@@ -436,7 +436,7 @@ static struct arena_run take_old(struct node_arenas *on, uint8_t age, size_t nun
 	struct arena_object *arena = first_usable(on, on->occupied);
 	for (; arena != NULL && run.address == NULL; arena = next_usable(on, arena)) {
 		struct amounts before = amounts_of(arena);
-		if (before.ndirty == 0 || arena_stays_dirty(arena))
+		if (before.ndirty == 0 || arena->stays_dirty)
 			continue;
 		run = arena_take_old(arena, arena_list_tick(), age, nunits);
 		if (run.address != NULL) {
@@ -448,15 +448,29 @@ static struct arena_run take_old(struct node_arenas *on, uint8_t age, size_t nun
 	return run;
 }
 
+/* A provider that refuses is not asked for the arena's pages again, or it would keep others from being purged. */
+static bool purge_run(struct arena_run run)
+{
+	struct arena_object *arena = arena_at(arena_base(run.address));
+	bool clean = provider_purge(arena->provider, run.address, run.nunits << QUARRY_POOL_BITS);
+	if (!clean && arena->provider != NULL)
+		arena->stays_dirty = true;
+	return clean;
+}
+
 size_t arena_list_purge(unsigned node, uint8_t age, size_t nbytes)
 {
 	size_t most = nbytes < PURGE_STEP_NBYTES ? nbytes : PURGE_STEP_NBYTES;
-	struct arena_run run = take_old(&node_arenas[node], age, (most + POOL_SIZE - 1) >> QUARRY_POOL_BITS);
-	if (run.address == NULL)
-		return 0;
-	const struct quarry_provider *from = arena_at(arena_base(run.address))->provider;
-	bool clean = provider_purge(from, run.address, run.nunits << QUARRY_POOL_BITS);
-	arena_list_put(run.address, run.nunits, clean);
+	struct arena_run run;
+	bool clean, is_providers;
+	do {
+		run = take_old(&node_arenas[node], age, (most + POOL_SIZE - 1) >> QUARRY_POOL_BITS);
+		if (run.address == NULL)
+			return 0;
+		is_providers = arena_at(arena_base(run.address))->provider != NULL;
+		clean = purge_run(run);
+		arena_list_put(run.address, run.nunits, clean);
+	} while (!clean && is_providers);
 	return clean ? run.nunits << QUARRY_POOL_BITS : 0;
 }
 

@@ -567,11 +567,11 @@ void *large_move(void *ptr, size_t nbytes)
 
 /* --- giving back ------------------------------------------------------------------------------------------------ */
 
-static struct record *take_old(uint8_t age)
+static struct record *take_old(uint8_t age, const char *from)
 {
 	lock_take(&large_lock, LOCK_META);
 	struct record *record = kept;
-	while (record != NULL && (uint8_t)(arena_list_tick() - record->stamp) < age)
+	while (record != NULL && (record->address < from || (uint8_t)(arena_list_tick() - record->stamp) < age))
 		record = record->next;
 	if (record != NULL)
 		unlink_kept(record);
@@ -582,14 +582,15 @@ static struct record *take_old(uint8_t age)
 size_t large_purge(uint8_t age, size_t nbytes)
 {
 	size_t purged = 0;
+	const char *from = NULL; /* what is refused is not tried again before the next call, and in nobody's way */
 	while (purged < nbytes) {
-		struct record *record = take_old(age);
+		struct record *record = take_old(age, from);
 		if (record == NULL)
 			break;
 		size_t length = record->nbytes;
-		if (!unmap_block(record))
-			break;
-		purged += length;
+		from = record->address + length;
+		if (unmap_block(record))
+			purged += length;
 	}
 	return purged;
 }

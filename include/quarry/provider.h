@@ -27,8 +27,9 @@ extern "C" {
 #define QUARRY_PROVIDER_OR_SYSTEM 2u
 
 /**
- * A provider. Its functions are called from inside malloc and free, by any thread, by several at once, with none of
- * Quarry's locks held; they may neither allocate nor free through Quarry, nor wait for a thread that may.
+ * A provider. Its functions are called from inside malloc and free, by any thread, by several at once; they may neither
+ * allocate nor free through Quarry, nor wait for a thread that may. A fork may wait until unmap and purge are through,
+ * so no handler of pthread_atfork may take a lock that these two take.
  */
 struct quarry_provider {
 	void *context; /**< the first argument of each */
@@ -41,8 +42,8 @@ struct quarry_provider {
 	/** Take a piece back, whole as map gave it. 0; else Quarry has it still, and tries again later. */
 	int (*unmap)(void *context, void *address, size_t nbytes);
 	/**
-	 * What whole pages hold is not wanted any longer. 0: from now on they read as zero; else they are as they were.
-	 * NULL: arenas keep their pages until they are empty.
+	 * What whole pages hold is not wanted any longer. 0: from now on they read as zero; else they are as they were,
+	 * and it is not called for the same piece again. NULL: arenas keep their pages until they are empty.
 	 */
 	int (*purge)(void *context, void *address, size_t nbytes);
 	unsigned flags; /**< QUARRY_PROVIDER_* */

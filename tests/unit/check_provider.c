@@ -155,6 +155,53 @@ END_TEST
 
 /* --- none, or none that serves ------------------------------------------------------------------------------------ */
 
+static int refuse_to_purge(void *context, void *address, size_t nbytes)
+{
+	(void)address;
+	(void)nbytes;
+	((struct counting *)context)->purges++;
+	return -1;
+}
+
+START_TEST(who_refuses_is_in_nobodys_way)
+{
+	void *ours[7], *theirs[7]; /* an arena each */
+	for (int i = 0; i < 7; i++)
+		ours[i] = quarry_malloc(LARGE_REQUEST_THRESHOLD);
+	provide(refuse_to_purge, 0);
+	for (int i = 0; i < 7; i++)
+		theirs[i] = quarry_malloc(LARGE_REQUEST_THRESHOLD);
+	ck_assert_ptr_ne(arena_base(theirs[0]), arena_base(ours[0]));
+	quarry_free(theirs[0]); /* the fuller arena is purged first */
+	for (int i = 0; i < 7; i++)
+		quarry_free(ours[i]);
+	purge_all(0, false);
+	ck_assert_uint_eq(arena_at(arena_base(ours[0]))->ndirty, 0);
+	ck_assert_uint_eq(counting.purges, 1);
+	purge_all(0, false);
+	ck_assert_uint_eq(counting.purges, 1);
+}
+END_TEST
+
+/* At higher addresses and at lower ones. */
+START_TEST(nor_where_it_keeps_a_large_block)
+{
+	void *before = quarry_malloc(LARGE);
+	provide(NULL, 0);
+	void *theirs = quarry_malloc(LARGE);
+	ck_assert_int_eq(quarry_provider_set(QUARRY_EVERY_NODE, NULL), 0);
+	void *after = quarry_malloc(LARGE);
+	counting.refuses_back = true;
+	quarry_free(before);
+	quarry_free(theirs);
+	quarry_free(after);
+	ck_assert_uint_eq(large_kept_nbytes(), 3 * large_good_size(LARGE));
+	ck_assert_uint_eq(large_purge(0, SIZE_MAX), 2 * large_good_size(LARGE));
+	counting.refuses_back = false;
+	ck_assert_uint_eq(large_purge(0, SIZE_MAX), large_good_size(LARGE));
+}
+END_TEST
+
 START_TEST(without_memory_there_is_none_or_the_kernels)
 {
 	counting.is_short = true;
@@ -324,6 +371,8 @@ int main(void)
 	tcase_add_test(tcase, what_is_purged_is_zero);
 	tcase_add_test(tcase, large_blocks_go_back_at_once);
 	tcase_add_test(tcase, what_was_refused_is_tried_again);
+	tcase_add_test(tcase, who_refuses_is_in_nobodys_way);
+	tcase_add_test(tcase, nor_where_it_keeps_a_large_block);
 	tcase_add_test(tcase, without_memory_there_is_none_or_the_kernels);
 	tcase_add_test(tcase, a_crooked_piece_goes_back);
 	tcase_add_test(tcase, each_node_has_its_own);
