@@ -28,6 +28,7 @@ START_TEST(sizes_are_rounded_by_less_than_an_eighth)
 		size_t good = span_good_size(nbytes);
 		expect(good >= nbytes && good - nbytes < os_page_size() && 8 * (good - nbytes) < nbytes);
 		expect(good % 16 == 0 && span_good_size(good) == good);
+		expect((good - 1) / POOL_SIZE == (nbytes - 1) / POOL_SIZE); /* nor by a unit more, whatever a page has */
 	}
 	ck_assert_uint_eq(span_good_size(LARGE_REQUEST_THRESHOLD), LARGE_REQUEST_THRESHOLD);
 }
