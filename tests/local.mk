@@ -181,6 +181,7 @@ TEST_FILES = \
 	tests/numa/figures.py \
 	tests/numa/guest.py \
 	tests/common.sh \
+	tests/pages/larger.c \
 	tests/programs/common.sh \
 	tests/programs/memcached_client.py \
 	tests/programs/numa_bench.py \
@@ -331,6 +332,29 @@ HARDENED_TESTS = $(MISUSE_TESTS) $(MATRIX_TESTS) $(STRESS_TESTS) \
 .PHONY: check-hardened
 check-hardened:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(HARDENED_TESTS)'
+
+# Unit and stress tests with larger pages, pretended (tests/pages/larger.c). Some suites count by units of 16 KiB and hold
+# only where a page is no more than that.
+PAGE_TESTS = $(UNIT_TESTS) $(STRESS_TESTS)
+BY_UNIT_TESTS = \
+	tests/unit/check_arena \
+	tests/unit/check_arena_list \
+	tests/unit/check_large \
+	tests/unit/check_object_cache \
+	tests/unit/check_purge
+BY_KERNEL_PAGE_TESTS = \
+	tests/unit/check_provider
+.PHONY: check-pages
+check-pages: check-pages-16384 check-pages-65536
+check-pages-65536: except = $(BY_UNIT_TESTS) $(BY_KERNEL_PAGE_TESTS)
+check-pages-16384: except = $(BY_KERNEL_PAGE_TESTS)
+check-pages-65536: check-pages-16384
+check-pages-%: tests/pages/larger.so
+	QUARRY_TEST_LAUNCHER='env -u QUARRY_PRELOAD QUARRY_TEST_PAGE_NBYTES=$* LD_PRELOAD=$(abs_builddir)/tests/pages/larger.so' \
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(filter-out $(except),$(PAGE_TESTS))'
+tests/pages/larger.so: tests/pages/larger.c
+	$(AM_V_GEN)$(MKDIR_P) tests/pages && $(CC) $(CFLAGS) -fPIC -shared -o $@ $(srcdir)/tests/pages/larger.c
+CLEANFILES += tests/pages/larger.so
 
 # Where memory lies in machines with several nodes, emulated: some minutes. NUMA_ARGS go to the script (--help), and
 # check-numa-peers does the same on other allocators as well.
