@@ -54,6 +54,21 @@ static int64_t monotonic_ns(void)
 
 /* --- the process -------------------------------------------------------------------------------------------------- */
 
+/* Is the copy of Quarry still where it was found? The process may run another program by now. */
+static bool is_there(const struct look *look)
+{
+	const struct layout *then = &look->image->layout;
+	struct layout now;
+
+	return target_read(&look->target, look->image->address, &now, sizeof now) && memcmp(&now, then, sizeof now) == 0;
+}
+
+static _Noreturn void fail_as_gone(const struct look *look)
+{
+	tool_fail(TOOL_NO_TARGET, "process %d %s", (int)look->target.pid,
+		  target_is_alive(&look->target) ? "runs another program now" : "ended before its profile was read");
+}
+
 /* Wait until the profile is on, or off. False: in vain. */
 static bool wait_until(const struct look *look, bool on)
 {
@@ -62,7 +77,7 @@ static bool wait_until(const struct look *look, bool on)
 	for (int ms = 0; ms < TAKEN_UP_MS; ms += 10) {
 		if ((profile_control(&look->target, layout, layout->sample_rate) != 0) == on)
 			return true;
-		if (!target_is_alive(&look->target))
+		if (!is_there(look) || (on && interrupted))
 			return false;
 		sleep_ms(10);
 	}
@@ -78,9 +93,13 @@ static void switch_on(struct look *look, uint64_t mean)
 		tool_fail(TOOL_NO_TARGET, "%s", look->target.error);
 	if (wait_until(look, true))
 		return;
-	if (!target_is_alive(&look->target))
-		tool_fail(TOOL_NO_TARGET, "process %d has ended", (int)look->target.pid);
+	if (!is_there(look))
+		fail_as_gone(look);
 	profile_ask(&look->target, layout, 0);
+	if (profile_control(&look->target, layout, layout->sample_rate) != 0)
+		return; /* at the last moment */
+	if (interrupted)
+		tool_fail(TOOL_FAILED, "interrupted");
 	tool_fail(TOOL_NO_TARGET, "process %d has not taken it up within %d s; it allocates nothing at the moment, it seems",
 		  (int)look->target.pid, TAKEN_UP_MS / 1000);
 }
@@ -89,23 +108,29 @@ static void switch_off(struct look *look)
 {
 	const struct layout *layout = &look->image->layout;
 
-	if (!target_is_alive(&look->target))
+	if (!is_there(look))
 		return;
 	if (!profile_ask(&look->target, layout, ASK_STOP))
 		tool_warn("the profile stays on: %s", look->target.error);
-	else if (!wait_until(look, false) && target_is_alive(&look->target))
+	else if (!wait_until(look, false) && is_there(look))
 		tool_warn("the profile of process %d goes off when it allocates next", (int)look->target.pid);
+}
+
+/* Whatever would end this command ends the profile before. */
+static void catch_signals(void)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE };
+	const struct sigaction action = { .sa_handler = on_signal };
+
+	for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+		sigaction(signals[i], &action, NULL);
 }
 
 static void wait_for(struct look *look, uint64_t seconds)
 {
-	const struct sigaction action = { .sa_handler = on_signal };
-
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
 	for (uint64_t ms = 0; ms < seconds * 1000 && !interrupted; ms += 50) {
-		if (!target_is_alive(&look->target))
-			tool_fail(TOOL_NO_TARGET, "process %d ended before its profile was read", (int)look->target.pid);
+		if (!is_there(look))
+			fail_as_gone(look);
 		sleep_ms(50);
 	}
 }
@@ -119,6 +144,8 @@ static void profile_process(const struct request *request, struct profile *profi
 	if (!look_open(&look, request->what, request->copy))
 		tool_fail(TOOL_NO_TARGET, "%s", look.target.error);
 	layout = &look.image->layout;
+	profile_clean(look.target.command);
+	catch_signals();
 	bool was_on = profile_control(&look.target, layout, layout->sample_rate) != 0;
 	if (was_on)
 		tool_warn("the profile is on already, one block in %" PRIu64 " bytes; it is shown from its start, and stays on",
@@ -131,6 +158,8 @@ static void profile_process(const struct request *request, struct profile *profi
 		fflush(stdout);
 	}
 	wait_for(&look, request->seconds);
+	if (!is_there(&look))
+		fail_as_gone(&look);
 	bool read = profile_read_process(profile, look.target.pid, layout);
 	profile->duration_ns = monotonic_ns() - start;
 	if (!was_on)
@@ -293,6 +322,7 @@ int prof_main(int argc, char **argv)
 		if (!profile_read_text(&profile, request.what))
 			tool_fail(TOOL_NO_TARGET, "%s", profile.target.error);
 		snprintf(profile.target.command, sizeof profile.target.command, "%.60s", request.what);
+		profile_clean(profile.target.command);
 		profile_name(&profile);
 	}
 	if (profile_is_empty(&profile))

@@ -75,6 +75,9 @@ bool profile_is_empty(const struct profile *profile);
 
 /* --- names: profile_names.c, and profile_libdw.c or profile_nolibdw.c --- */
 
+/** Make a text of a process what terminals, XML and protocol buffers take for one: UTF-8 without control characters. */
+char *profile_clean(char *text);
+
 /** Find the locations of all stacks, and their names; leave out what is the allocator's own. */
 void profile_name(struct profile *profile);
 

@@ -147,6 +147,14 @@ static void put_escaped(FILE *file, const char *text, size_t most)
 	}
 }
 
+/* As many bytes, or a few less: the last character is whole. */
+static size_t cut_off(const char *text, size_t nbytes)
+{
+	while (nbytes > 0 && (text[nbytes] & 0xc0) == 0x80)
+		nbytes--;
+	return nbytes;
+}
+
 /* Warm colours, one for each name. */
 static void put_colour(FILE *file, const char *name)
 {
@@ -176,7 +184,7 @@ static void put_bar(const struct picture *picture, const struct node *node, doub
 	put_colour(picture->file, node->name);
 	fprintf(picture->file, "\"/><text x=\"%.2f\" y=\"%u\">", x + 3, y + ROW - 5);
 	if (width > 6 + 3 * LETTER) {
-		put_escaped(picture->file, node->name, nbytes <= letters ? nbytes : letters - 2);
+		put_escaped(picture->file, node->name, nbytes <= letters ? nbytes : cut_off(node->name, letters - 2));
 		if (nbytes > letters)
 			fputs("..", picture->file);
 	}

@@ -9,6 +9,38 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Bytes of the character that text begins with; 0: control, or no UTF-8. */
+static size_t character_nbytes(const unsigned char *text)
+{
+	size_t nbytes = text[0] < 0x80 ? 1 : text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
+	uint32_t code = text[0] & (nbytes == 1 ? 0x7fu : 0xffu >> (nbytes + 1));
+	static const uint32_t least[] = { 0, 0x20, 0xa0, 0x800, 0x10000 };
+
+	if (text[0] == 0x7f || (text[0] >= 0x80 && text[0] < 0xc0) || text[0] >= 0xf8)
+		return 0;
+	for (size_t i = 1; i < nbytes; i++) {
+		if ((text[i] & 0xc0) != 0x80)
+			return 0;
+		code = code << 6 | (text[i] & 0x3f);
+	}
+	/* Neither half of a surrogate pair nor one of the two that XML forbids. */
+	if (code < least[nbytes] || code > 0x10ffff || code / 0x800 == 0xd800 / 0x800 || code / 2 == 0xfffe / 2)
+		return 0;
+	return nbytes;
+}
+
+char *profile_clean(char *text)
+{
+	for (unsigned char *c = (unsigned char *)text; *c;) {
+		size_t nbytes = character_nbytes(c);
+
+		if (nbytes == 0)
+			*c = '?';
+		c += nbytes ? nbytes : 1;
+	}
+	return text;
+}
+
 static int by_address(const void *a, const void *b)
 {
 	uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
@@ -146,12 +178,18 @@ void profile_name(struct profile *profile)
 {
 	make_locations(profile);
 	profile_find_symbols(profile);
+	for (size_t i = 0; i < profile->target.nmappings; i++)
+		profile_clean(profile->target.mappings[i].path);
 	for (size_t i = 0; i < profile->nlocations; i++) {
 		struct profile_location *location = &profile->locations[i];
 
 		location->name = location->symbol ? demangled(location->symbol) : name_of_place(profile, location);
+		profile_clean(location->name);
 		if (!location->symbol)
 			location->symbol = profile_text(location->name);
+		profile_clean(location->symbol);
+		if (location->file)
+			profile_clean(location->file);
 	}
 	for (size_t i = 0; i < profile->nstacks; i++)
 		place_frames(profile, &profile->stacks[i]);

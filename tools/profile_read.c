@@ -14,6 +14,9 @@
 #include "snapshot.h"
 #include "tool.h"
 
+/* A line of more is no stack: libraries note 64. */
+#define FRAMES_MOST 4096
+
 void *profile_room(void *memory, size_t nbytes)
 {
 	memory = realloc(memory, nbytes ? nbytes : 1);
@@ -144,6 +147,8 @@ static bool read_line(struct profile *profile, const char *line)
 		return false;
 	for (const char *c = line + at; *c; c++)
 		nframes += *c == ' ';
+	if (nframes > FRAMES_MOST)
+		return false;
 	stack = add_stack(profile, nframes);
 	stack->values[PROFILE_ALL_BLOCKS] = blocks;
 	stack->values[PROFILE_ALL_NBYTES] = nbytes;

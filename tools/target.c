@@ -54,7 +54,7 @@ static bool has_ended(struct target *target)
 void target_add_line(struct target *target, char *line)
 {
 	struct mapping mapping;
-	char permissions[5];
+	char permissions[5] = "";
 	int path = 0;
 
 	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %*s %*s %n", &mapping.start, &mapping.end, permissions,

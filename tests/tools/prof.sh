@@ -113,6 +113,19 @@ start "$quarry" run --purge=off "$profiled" idle
 expect 1 "$quarry" prof --seconds=0 "$pid"
 said "^quarry prof: process $pid has not taken it up within 5 s; it allocates nothing at the moment, it seems$"
 stop
+start "$quarry" run --profile=on bash -c 'echo ready; read -r _; exec sleep 1000'
+"$quarry" prof --seconds=1000 "$pid" >said 2>&1 &
+tool=$!
+while kill -0 "$tool" && ! grep -q 'is profiled for 1000 s' said; do sleep 0.05; done
+echo >&3
+status=0
+wait "$tool" || status=$?
+cp said "$scratch/out"
+said "^quarry prof: process $pid runs another program now$"
+[ "$status" -eq 1 ] || complain "a process that runs another program: $status"
+kill "$pid"
+wait "$pid" || true
+exec 3>&- 4<&-
 sleep 100 &
 pid=$!
 while [ "$(cat "/proc/$pid/comm")" != sleep ]; do sleep 0.01; done
@@ -130,6 +143,15 @@ said '^quarry prof: --seconds=x: a number from 0 to 86400 is needed$'
 expect 125 "$quarry" prof --view=dead 1
 said 'live or allocated is needed'
 cp -L "$build_dir/lib/.libs/libquarry_malloc.so" newer.so
+{
+	printf 'heap profile: 1: 1 [1: 1] @ heapprofile\n1: 512 [1: 512] @ 0x1\n1: 1 [1: 1] @'
+	printf ' 0x%x' {1..200000}
+	printf '\n\nMAPPED_LIBRARIES:\n0-1000 r-xp 00000000 00:00 0 /\033[1m\xc3\xa4\xff\x80<\n'
+} >deep.heap
+expect 2 "$quarry" prof deep.heap
+said '^quarry prof: damaged: 1 stacks could not be read$'
+said "100%  \\?\\[1mä\\?\\?<\\+0x1$"
+checked sound deep.heap live
 offset=$(grep -abo $'Quarry\r$' newer.so | head -n 1 | cut -d : -f 1)
 printf '\377' | dd of=newer.so bs=1 seek=$((offset + 8)) conv=notrunc status=none
 start "$quarry" run --library="$scratch/newer.so" "$profiled" hold
