@@ -19,7 +19,8 @@
  *
  * What the list in doubt holds at a later moment is B, H or both, or nothing: see claim_doubtful.
  *
- * In the hardened library, and where membarrier is refused (old kernel, filter), the caches of all threads live under the lock: `current` stays
+ * In the hardened library, and where membarrier is refused (old kernel, filter), the
+ * caches of all threads live under the lock: `current` stays
  * heap_empty, each operation takes the slow path, and a visitor simply takes the lists. If the kernel withdraws it
  * later, threads go over to that mode as they pass a slow path; until then their lists are left alone. (`locked` of
  * a heap: its thread has gone over.) ThreadSanitizer does not know membarrier: its builds run in that mode, and the

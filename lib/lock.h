@@ -14,7 +14,8 @@
  *                                                          LIST      all arenas, unused objects
  *                                                          META      records, address map, large blocks
  *
- * No lock is held across a system call other than the futex itself, nor across a call that may allocate; but
+ * No lock is held across a system call other than the futex itself (hardened, HEAP and SHARED also across the mprotect that
+ * opens or closes a pool), nor across a call that may allocate; but
  * VISIT and CACHES are held across membarrier, VISIT across the purger's madvise and munmap too (no malloc or free waits
  * for them, short of running out of memory), and META while the window of the address map is fixed, once.
  */
