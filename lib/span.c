@@ -24,11 +24,10 @@ static size_t units_of(size_t nbytes)
 /* By no more than a unit, or it would be more than the units that are taken for nbytes. */
 size_t span_good_size(size_t nbytes)
 {
-	if (QUARRY_HARDENED) /* up to the closed page behind it */
-		return round_up(nbytes, os_page_size());
 	size_t page = os_page_size(), eighth = (size_t)1 << (63 - __builtin_clzl(nbytes | ALIGNMENT << 4)) >> 3;
 	size_t most = page < POOL_SIZE ? page : POOL_SIZE;
-	return round_up(nbytes, eighth < most ? eighth : most);
+	/* Hardened, up to the closed page behind it. */
+	return round_up(nbytes, eighth < most && !QUARRY_HARDENED ? eighth : most);
 }
 
 static void count_live(const void *start, size_t added, size_t removed)
