@@ -28,15 +28,15 @@ first=${QUARRY_SCHEDULE_FIRST:-1}
 mutations='
 visit|claim.c|s/if \(!note_holds\(heap\)\)/if (false)/
 visit|claim.c|s/chain = heap->seen_next;/;/
-visit|claim.c|s/left\[n - 1\]->next = NULL;/;/
+visit|claim.c|s/block_set_next\(left\[n - 1\], NULL\);/;/
 visit|claim.c|s/return 0; .. H was popped ../;/
 visit|claim.c|s/^\tatomic_store_explicit\(&heap->slot->current, &heap_empty.*$//
-visit|cache.h|/^static force_inline bool cache_push/,/^}/{s/^\tblock->next = cache->head.*$/\tstruct block *old = cache->head[szidx];/; s/^\tcache->head\[szidx\] = block;/&\n\tcompiler_barrier();\n\tblock->next = old;/}
+visit|cache.h|/^static force_inline bool cache_push/,/^}/{s/^\tblock_set_next\(block, cache->head.*$/\tstruct block *old = cache->head[szidx];/; s/^\tcache->head\[szidx\] = block;/&\n\tcompiler_barrier();\n\tblock_set_next(block, old);/}
 visit|entry.c|/^static struct block .take_from_heap/,/^}/s/^\tclaim_settle\(heap\);//
 visits|heap.h|/^static inline void heap_lock/,/^}/s/lock_take\(.*\);/if (!lock_try(\&heap->lock, heap_rank(heap))) heap->lock.word = 1;/
 remote|remote.c|s/^\twhile \(!atomic_compare_exchange_weak\(&owner->inbox, &seen, head\)\);/\twhile (0);\n\tatomic_store(\&owner->inbox, head);/
 remote|remote.c|s/word_owner\(word\) == heap->id/true/
-remote|remote.c|s/heap->pending = block->next;/;/
+remote|remote.c|s/heap->pending = block_next\(block\);/;/
 remote|remote.c|s/^\trelieve\(heap\);//
 remote|remote.c|s/atomic_exchange_explicit\(&heap->inbox, NULL, memory_order_acquire\);/atomic_load(\&heap->inbox);\n\tatomic_store(\&heap->inbox, NULL);/
 takeover|heap.c|/^struct heap .heap_obtain/,/^}/s/lock_(take|drop)\(.*\);//

@@ -27,6 +27,8 @@
 #define force_inline inline
 #define thread_local_ie thread_local
 #define compiler_barrier() ((void)0)
+#define keep_for_return(value) ((void)0)
+#define count_down(base, offset, index) (--((int32_t *)((char *)(base) + (offset)))[index] < 0)
 #define QUARRY_DEBUG 0
 #define QUARRY_HARDENED 0
 #define QUARRY_TSAN 0
