@@ -170,12 +170,12 @@ struct arena_run arena_take(struct arena_object *arena, size_t nunits, size_t al
 	return none;
 }
 
-struct arena_run arena_take_dirty_unit(struct arena_object *arena)
+struct arena_run arena_take_dirty(struct arena_object *arena, size_t nunits, size_t alignment)
 {
-	size_t unit = next_bit(arena->free, arena->dirty, 0, true);
+	size_t longest, unit = find_run(arena->free, arena->dirty, nunits, alignment, &longest);
 	if (unit == ARENA_UNITS)
 		return (struct arena_run){NULL, 0, false};
-	return take_run(arena, unit, 1);
+	return take_run(arena, unit, nunits);
 }
 
 bool arena_take_at(struct arena_object *arena, const char *address, size_t nunits)

@@ -89,8 +89,8 @@ struct arena_run {
 /** Take nunits neighbouring units that start at a multiple of alignment units (a power of two). */
 struct arena_run arena_take(struct arena_object *arena, size_t nunits, size_t alignment);
 
-/** As arena_take of one unit, dirty ones only: their pages are resident. */
-struct arena_run arena_take_dirty_unit(struct arena_object *arena);
+/** As arena_take, dirty units only: their pages are resident, and charged already. */
+struct arena_run arena_take_dirty(struct arena_object *arena, size_t nunits, size_t alignment);
 
 /** Take the nunits units at address if all of them are free. */
 bool arena_take_at(struct arena_object *arena, const char *address, size_t nunits);

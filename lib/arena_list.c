@@ -141,13 +141,12 @@ static struct arena_run take_from_node(struct node_arenas *on, size_t nunits, si
 	struct arena_run run = {NULL, 0, false};
 	struct arena_object *arena;
 	bool dirty_unit = nunits == 1 && alignment == 1 && atomic_load_explicit(&on->ndirty, relaxed) > 0;
-	if (!dirty_unit && !limit_allows(nunits << QUARRY_POOL_BITS))
-		return run;
+	bool dirty_only = dirty_unit || !limit_allows(nunits << QUARRY_POOL_BITS);
 	for (arena = first_usable(on, on->occupied); arena != NULL; arena = next_usable(on, arena)) {
 		struct amounts before = amounts_of(arena);
-		if (dirty_unit && before.ndirty == 0)
+		if (dirty_only && before.ndirty < nunits)
 			continue;
-		run = dirty_unit ? arena_take_dirty_unit(arena) : arena_take(arena, nunits, alignment);
+		run = dirty_only ? arena_take_dirty(arena, nunits, alignment) : arena_take(arena, nunits, alignment);
 		if (run.address != NULL) {
 			changed(on, arena, before);
 			break;

@@ -210,9 +210,9 @@ START_TEST(dirty_before_clean)
 	leave_free(FIRST + 20, 3, false, 0);
 	ck_assert_run(arena_take(&arena, 3, 1), FIRST + 20, 3, false);
 	ck_assert_run(arena_take(&arena, 1, 1), FIRST + 10, 1, false);
-	ck_assert_run(arena_take_dirty_unit(&arena), FIRST + 11, 1, false);
+	ck_assert_run(arena_take_dirty(&arena, 1, 1), FIRST + 11, 1, false);
 	ck_assert_uint_eq(arena.ndirty, 0);
-	ck_assert_no_run(arena_take_dirty_unit(&arena));
+	ck_assert_no_run(arena_take_dirty(&arena, 1, 1));
 	ck_assert_run(arena_take(&arena, 4, 1), FIRST, 4, true);
 }
 END_TEST

@@ -8,10 +8,12 @@
 
 #include "arena_list.h"
 #include "large.h"
+#include "limit.h"
 #include "machine.h"
 #include "os.h"
 #include "provider.h"
 #include "purge.h"
+#include "quarry/limit.h"
 
 #define LARGE (LARGE_REQUEST_THRESHOLD + 1)
 
@@ -202,6 +204,21 @@ START_TEST(nor_where_it_keeps_a_large_block)
 }
 END_TEST
 
+/* All of its arena is charged from the start. */
+START_TEST(a_limit_counts_an_arena_once)
+{
+	provide(NULL, 0);
+	void *first = quarry_malloc(LARGE_REQUEST_THRESHOLD);
+	ck_assert_ptr_nonnull(first);
+	quarry_limit_set(limit_charged());
+	void *second = quarry_malloc(LARGE_REQUEST_THRESHOLD);
+	ck_assert_ptr_nonnull(second);
+	ck_assert_ptr_eq(arena_base(second), arena_base(first));
+	quarry_free(second);
+	quarry_free(first);
+}
+END_TEST
+
 START_TEST(without_memory_there_is_none_or_the_kernels)
 {
 	counting.is_short = true;
@@ -373,6 +390,7 @@ int main(void)
 	tcase_add_test(tcase, what_was_refused_is_tried_again);
 	tcase_add_test(tcase, who_refuses_is_in_nobodys_way);
 	tcase_add_test(tcase, nor_where_it_keeps_a_large_block);
+	tcase_add_test(tcase, a_limit_counts_an_arena_once);
 	tcase_add_test(tcase, without_memory_there_is_none_or_the_kernels);
 	tcase_add_test(tcase, a_crooked_piece_goes_back);
 	tcase_add_test(tcase, each_node_has_its_own);
