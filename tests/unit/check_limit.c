@@ -51,7 +51,7 @@ START_TEST(own_limit_is_reached_and_held)
 	quarry_limit_set(limit);
 	size_t n = take_all(nbytes);
 	ck_assert_uint_le(limit_charged(), limit);
-	ck_assert_uint_ge(n * quarry_good_size(nbytes), limit - limit / 8);
+	ck_assert_uint_ge(n * quarry_good_size(nbytes), limit / 8 * 5); /* obmalloc's sizes: a unit for 3000 bytes */
 	ck_assert_uint_gt(limit_refusals, 0);
 	uint64_t births = arena_list_births();
 	for (int i = 0; i < 10; i++)
@@ -68,7 +68,7 @@ START_TEST(free_memory_goes_back_before_a_request_fails)
 	quarry_limit_set(64 * MIB);
 	for (size_t i = 0; i < 3 * COUNT(sizes); i++) {
 		size_t nbytes = sizes[i * 5 % COUNT(sizes)], n = take_all(nbytes);
-		ck_assert_uint_ge(n * quarry_good_size(nbytes), 48 * MIB);
+		ck_assert_uint_ge(n * quarry_good_size(nbytes), 40 * MIB);
 		free_all(n);
 	}
 }
