@@ -170,4 +170,12 @@ $(archives):
 pkgconfigdir = @pkgconfigdir@
 pkgconfig_DATA = lib/libquarry.pc lib/libquarry_malloc.pc lib/libquarry_malloc_hardened.pc
 
-# === CMake ====================================================================================================
+# === CMake ===========================================================================================================
+
+cmakedir = $(libdir)/cmake/quarry
+nodist_cmake_DATA = lib/quarry-config.cmake lib/quarry-config-version.cmake
+EXTRA_DIST += lib/quarry-config.cmake.in lib/quarry-config-version.cmake.in
+CLEANFILES += $(nodist_cmake_DATA)
+$(nodist_cmake_DATA): %: %.in Makefile
+	$(AM_V_GEN)$(MKDIR_P) lib && sed -e 's|@cmake_libdir[@]|$(libdir)|' -e 's|@cmake_includedir[@]|$(includedir)|' \
+	-e 's|@PACKAGE_VERSION[@]|$(PACKAGE_VERSION)|' $(top_srcdir)/$@.in >$@
