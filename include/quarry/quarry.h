@@ -111,7 +111,8 @@ QUARRY_API size_t quarry_good_size(size_t nbytes);
 QUARRY_API void *quarry_malloc_usable(size_t nbytes, size_t *usable) QUARRY_MALLOC QUARRY_SIZE(1);
 
 /**
- * Change the usable size of a block without moving it.
+ * Change the usable size of a block without moving it. C++'s sized delete takes the size that new was asked for: where
+ * that is to be called, do not make a block smaller that new gave.
  *
  * Returns    the usable size if the block now holds nbytes; 0 if it cannot, and then nothing has changed
  */

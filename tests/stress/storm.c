@@ -143,12 +143,13 @@ static void drop(uint64_t *rng, struct piece *piece)
 		return;
 	}
 	piece_verify(piece);
+	size_t made = quarry_usable_size(piece->block); /* delete wants what new gave, whatever it was resized to in place */
 	if (piece->alignment > 16)
-		cxx_delete_sized_aligned(piece->block, piece->nbytes, piece->alignment);
+		cxx_delete_sized_aligned(piece->block, made, piece->alignment);
 	else if (rng_below(rng, 2) == 0)
 		cxx_delete(piece->block);
 	else
-		cxx_delete_array_sized(piece->block, piece->nbytes);
+		cxx_delete_array_sized(piece->block, made);
 	piece->block = NULL;
 }
 
