@@ -59,13 +59,13 @@ struct arena_run fence_take_between(unsigned node, size_t nunits, size_t alignme
 	return run;
 }
 
-bool fence_close(char *address, size_t nunits)
+bool fence_close(char *address, size_t nunits, size_t open_nbytes)
 {
 	struct arena_object *arena = arena_of(address);
 	size_t nbytes = nunits << QUARRY_POOL_BITS;
 	bool clean = provider_purge(arena->provider, address, nbytes);
 	if (!clean)
-		memset(address, 0, nbytes);
+		memset(address, 0, open_nbytes);
 	if (arena->fenced && !atomic_load_explicit(&arena->opened, relaxed))
 		os_forbid(address, nbytes);
 	return clean;

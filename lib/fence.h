@@ -21,8 +21,11 @@
 /** arena_list_take, of which the first nbytes are opened. */
 struct arena_run fence_take_between(unsigned node, size_t nunits, size_t alignment, size_t nbytes);
 
-/** Close units that were taken, and give their pages back. True: they read as zero once they are open again. */
-bool fence_close(char *address, size_t nunits);
+/**
+ * Close units that were taken, of which the first open_nbytes are open, and give their pages back, or where that is
+ * refused zero them. True: all of them read as zero once they are open again.
+ */
+bool fence_close(char *address, size_t nunits, size_t open_nbytes);
 
 /** arena_list_put, for a run of fence_take_between; closed: by fence_close. */
 void fence_put_between(char *address, size_t nunits, bool clean, bool closed);

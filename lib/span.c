@@ -77,7 +77,8 @@ static void put_held(uintptr_t span)
 
 static void hold(char *start)
 {
-	uintptr_t clean = fence_close(start, units_of(get_nbytes(start)));
+	size_t nbytes = get_nbytes(start);
+	uintptr_t clean = fence_close(start, units_of(nbytes), nbytes);
 	put_held(atomic_exchange(&held[harden_below(HELD_SPANS)], (uintptr_t)start | clean));
 }
 

@@ -52,8 +52,8 @@ static void destruct(void *object)
 
 static struct quarry_cache *make(unsigned kind)
 {
-	struct quarry_cache *cache = quarry_cache_create("stress", sizes[kind], 0, kind == 1 ? construct : NULL,
-							 kind == 1 ? destruct : NULL, 0);
+	struct quarry_cache *cache = quarry_cache_create("stress", sizes[kind], _Alignof(struct object),
+							 kind == 1 ? construct : NULL, kind == 1 ? destruct : NULL, 0);
 	CHECK(cache != NULL);
 	return cache;
 }
