@@ -104,13 +104,8 @@ static force_inline void *entry_malloc(size_t nbytes)
 	return block;
 }
 
-static force_inline void entry_free(void *ptr)
+static force_inline void entry_free_found(void *ptr, uint32_t word)
 {
-	uint32_t word;
-	if (unlikely(!address_map_find(ptr, &word))) {
-		entry_free_stray(ptr);
-		return;
-	}
 	struct heap *heap = cache_announce(word); /* its low byte names the list */
 	if (unlikely(word - heap->word_base >= WORD_OWNER) || QUARRY_BLOCK_BITS) {
 		entry_free_slow(ptr, word);
@@ -123,11 +118,24 @@ static force_inline void entry_free(void *ptr)
 		entry_overflow(word);
 }
 
-/** For sure what a request of nbytes would be given; if not, entry_free_checked knows more. */
-static force_inline bool entry_is_of_size(const void *ptr, size_t nbytes)
+static force_inline void entry_free(void *ptr)
 {
-	return !QUARRY_HARDENED && nbytes - 1 < TABLE_LIMIT &&
-	       sizeclass_of_tabled(nbytes) == word_szidx(address_map_word(ptr));
+	uint32_t word;
+	if (unlikely(!address_map_find(ptr, &word)))
+		entry_free_stray(ptr);
+	else
+		entry_free_found(ptr, word);
+}
+
+/** Free what for sure is as a request of nbytes would be given. False: entry_free_checked knows more. */
+static force_inline bool entry_free_if_of_size(void *ptr, size_t nbytes)
+{
+	uint32_t word;
+	if (QUARRY_HARDENED || unlikely(nbytes - 1 >= TABLE_LIMIT) || unlikely(!address_map_find(ptr, &word)) ||
+	    unlikely(sizeclass_of_tabled(nbytes) != word_szidx(word)))
+		return false;
+	entry_free_found(ptr, word);
+	return true;
 }
 
 /**
@@ -138,9 +146,7 @@ cold_path void entry_free_checked(void *ptr, size_t nbytes, bool strict);
 
 static force_inline void entry_free_sized(void *ptr, size_t nbytes)
 {
-	if (likely(entry_is_of_size(ptr, nbytes)))
-		entry_free(ptr);
-	else
+	if (unlikely(!entry_free_if_of_size(ptr, nbytes)))
 		entry_free_checked(ptr, nbytes, false);
 }
 

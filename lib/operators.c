@@ -331,9 +331,7 @@ static cold_path void delete_checked(void *ptr, size_t nbytes)
 
 static force_inline void delete_of_size(void *ptr, size_t nbytes)
 {
-	if (likely(entry_is_of_size(ptr, nbytes)))
-		entry_free(ptr);
-	else
+	if (unlikely(!entry_free_if_of_size(ptr, nbytes)))
 		delete_checked(ptr, nbytes);
 }
 

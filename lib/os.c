@@ -87,18 +87,23 @@ void *os_map_aligned(size_t nbytes, size_t alignment)
 	return start;
 }
 
-/* Addresses first, since huge pages that are only there to be cut off would have to be left. */
+/* Addresses first, since huge pages that are only there to be cut off would have to be left. Where another thread maps
+ * there in between, there are none. */
 void *os_map_huge(size_t nbytes, size_t alignment, size_t page_nbytes)
 {
 	int saved_errno = errno;
-	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_FIXED | __builtin_ctzl(page_nbytes) << MAP_HUGE_SHIFT;
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_FIXED_NOREPLACE;
 	char *address = os_map_aligned(nbytes, alignment);
-	if (address != NULL && mmap(address, nbytes, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED) {
-		os_unmap(address, nbytes); /* the kernel may have done so already */
-		address = NULL;
+	flags |= __builtin_ctzl(page_nbytes) << MAP_HUGE_SHIFT;
+	void *huge = MAP_FAILED;
+	if (address != NULL && os_unmap(address, nbytes))
+		huge = mmap(address, nbytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+	if (huge != MAP_FAILED && huge != address) { /* an older kernel takes the flag for a hint */
+		os_unmap(huge, nbytes);
+		huge = MAP_FAILED;
 	}
 	errno = saved_errno;
-	return address;
+	return huge == MAP_FAILED ? NULL : huge;
 }
 
 void *os_reserve(size_t nbytes)

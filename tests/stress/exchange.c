@@ -12,23 +12,10 @@
 #define LIFETIME 20000 /* steps of a thread */
 #define MOST_LIVE (192 * MIB)
 
-static struct slot {
-	pthread_mutex_t lock;
-	struct piece piece;
-} slots[SLOTS];
+static struct slot slots[SLOTS];
 
 static size_t live;
 static int stop;
-
-/* Put a piece where another was. */
-static struct piece swap(struct slot *slot, struct piece piece)
-{
-	pthread_mutex_lock(&slot->lock);
-	struct piece old = slot->piece;
-	slot->piece = piece;
-	pthread_mutex_unlock(&slot->lock);
-	return old;
-}
 
 static void count(size_t more, size_t less)
 {

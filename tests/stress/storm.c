@@ -46,10 +46,7 @@ void cxx_delete_sized_aligned(void *ptr, size_t nbytes, size_t alignment) __asm_
 #define cxx_delete_sized_aligned(ptr, nbytes, alignment) quarry_free_aligned_sized(ptr, alignment, nbytes)
 #endif
 
-static struct slot {
-	pthread_mutex_t lock;
-	struct piece piece;
-} slots[SLOTS];
+static struct slot slots[SLOTS];
 
 static struct {
 	size_t live; /* bytes */
@@ -234,16 +231,6 @@ static void move(uint64_t *rng)
 	else
 		CHECK(quarry_thread_node_set((int)rng_below(rng, NODES + 1) - 1) == 0);
 	add(&counts.moves, 1);
-}
-
-/* Put a piece where another was. */
-static struct piece swap(struct slot *slot, struct piece piece)
-{
-	pthread_mutex_lock(&slot->lock);
-	struct piece old = slot->piece;
-	slot->piece = piece;
-	pthread_mutex_unlock(&slot->lock);
-	return old;
 }
 
 static void step(uint64_t *rng, struct piece own[OWN], uint64_t tag)

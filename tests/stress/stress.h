@@ -118,4 +118,20 @@ static inline uint64_t stats_live(void)
 	return stats.live;
 }
 
+/* A place of a table that threads exchange pieces through. */
+struct slot {
+	pthread_mutex_t lock;
+	struct piece piece;
+};
+
+/* Put a piece where another was. */
+static inline struct piece swap(struct slot *slot, struct piece piece)
+{
+	pthread_mutex_lock(&slot->lock);
+	struct piece old = slot->piece;
+	slot->piece = piece;
+	pthread_mutex_unlock(&slot->lock);
+	return old;
+}
+
 #endif
