@@ -45,6 +45,10 @@ INTS_PARTS = \
 	bench/make_ints \
 	bench/make_ints_quarry
 
+# What bench/publish has kept, by kind.
+BENCH_RESULTS = \
+	bench/results/frame.json
+
 BENCH_FILES = \
 	bench/NUMA-MODEL.md \
 	bench/RESULTS.md \
@@ -54,6 +58,7 @@ BENCH_FILES = \
 	bench/chart \
 	bench/compare \
 	bench/demo \
+	bench/exhibits.py \
 	bench/field \
 	bench/flat \
 	bench/instructions \
@@ -75,8 +80,13 @@ BENCH_FILES = \
 	bench/python \
 	bench/report.py \
 	bench/results.svg \
+	$(BENCH_RESULTS) \
 	bench/rows.py \
 	bench/run \
+	bench/terminal.py \
+	bench/top-map.svg \
+	bench/top.svg \
+	bench/watched \
 	bench/work/headers.cc \
 	bench/work/history.py \
 	bench/work/memcached_load.py \
@@ -141,7 +151,7 @@ bench_make_ints_quarry_LDFLAGS = $(AM_LDFLAGS) -no-install
 # === running =========================================================================================================
 
 # BENCH_ARGS and DEMO_ARGS go to the scripts: make bench BENCH_ARGS=--quick
-.PHONY: bench bench-ints bench-numa bench-numa-guest bench-programs demo
+.PHONY: bench bench-ints bench-numa bench-numa-guest bench-programs bench-watched demo
 bench-programs: $(EXTRA_PROGRAMS) $(EXTRA_LTLIBRARIES)
 
 bench: all bench-programs
@@ -155,6 +165,9 @@ bench-numa-guest: all $(NUMA_LOADS) $(DEMO_PARTS)
 
 demo: all $(DEMO_PARTS)
 	QUARRY_BUILD_DIR='$(abs_top_builddir)' $(top_srcdir)/bench/demo $(DEMO_ARGS)
+
+bench-watched: all $(DEMO_PARTS)
+	QUARRY_BUILD_DIR='$(abs_top_builddir)' $(top_srcdir)/bench/watched $(BENCH_ARGS)
 
 bench-ints: all $(INTS_PARTS)
 	QUARRY_BUILD_DIR='$(abs_top_builddir)' $(top_srcdir)/bench/ints $(BENCH_ARGS)

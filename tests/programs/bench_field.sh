@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # The measuring side: a peak that is known beforehand, rows of bench/field whose ratios are right, a preload that does
-# not take place is a failed run, and bench/publish on a copy of the tree.
+# not take place is a failed run, a server that is watched, and bench/publish on a copy of the tree.
 set -euo pipefail
 
 bench=$QUARRY_SOURCE_DIR/bench
-for binary in measure load/window load/pair; do
+for binary in measure load/window load/pair kv_server_quarry kv_load; do
 	if [ ! -x "$QUARRY_BUILD_DIR/bench/$binary" ]; then
 		echo "SKIP: no $QUARRY_BUILD_DIR/bench/$binary"
 		exit 77
@@ -55,15 +55,28 @@ if "$bench/field" --quick --rows python --allocators quarry,none --peer none="$s
 	fail "a library that cannot be loaded passes"
 fi
 
+# quarry top on a terminal of its own: it takes processor time, and its screen is drawn.
+"$bench/watched" --rounds 1 --seconds 0.3 --keys 2000 --out watched.json >printed
+[ "$(figure watched.json 'r["rounds"][0]["0.1"]["rate"] > 0 and sorted(r["rounds"][0]) == ["0", "0.1", "1"]')" = True ] ||
+	fail "no throughput of the watched server: $(cat watched.json)"
+"$bench/watched" --show watched.json | cmp - printed || fail "watched --show prints something else"
+"$bench/watched" --pictures . --keys 2000
+[ "$(python3 -c 'import sys, xml.dom.minidom as dom
+for name in sys.argv[1:]:
+    texts = [t.firstChild.data for t in dom.parse(name).getElementsByTagName("text")]
+    print(any("on\u00a0Quarry" in t for t in texts), any("STATE" in t or "pool" in t for t in texts))' top.svg top-map.svg |
+	sort -u)" = "True True" ] || fail "the pictures lack what is on the screen"
+
 mkdir copy
 cp -r "$bench" copy/bench
 cp "$QUARRY_SOURCE_DIR/README.md" copy/README.md
 chmod -R u+w copy
 rm -rf copy/bench/results
-copy/bench/publish samples.json >/dev/null
+copy/bench/publish samples.json watched.json >/dev/null
 first=$(cat copy/README.md copy/bench/RESULTS.md)
 copy/bench/publish >/dev/null
 [ "$first" = "$(cat copy/README.md copy/bench/RESULTS.md)" ] || fail "published again, it differs"
 grep -q '^| sh-like' copy/bench/RESULTS.md || fail "RESULTS.md lacks a row"
+grep -q '^| throughput, of not watched' copy/bench/RESULTS.md || fail "RESULTS.md lacks the watched server"
 grep -q '^| mimalloc-bench, 3 rows' copy/README.md || fail "README.md lacks the means"
 [ "$(wc -c <copy/bench/results/field.json)" -lt 8000 ] || fail "what is kept is not small"

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""What bench/publish shows beside the tables of allocators: reports of other shapes.
+
+Each kind is kept as bench/results/KIND.json and has a title, a sentence about it, and two texts of a report: `text`, all
+of it, is what its runner prints and bench/RESULTS.md has; `short` is for README.md.
+"""
+
+import collections
+import json
+import statistics
+
+import benchlib
+
+Exhibit = collections.namedtuple("Exhibit", "title about text short")
+
+
+def machine_line(report):
+	return "%(cpu)s, %(cores)d cores, %(libc)s, kernel %(kernel)s, git %(git)s, %(date)s, load average %(load)s" % (
+		report["machine"])
+
+
+def write(report, path):
+	"""A line for each of the report's parts, or of the entries of a part, so that changes can be read."""
+	parts = []
+	for key, value in report.items():
+		entries = []
+		if isinstance(value, list):
+			entries = [json.dumps(entry) for entry in value]
+		elif isinstance(value, dict):
+			entries = ["%s: %s" % (json.dumps(name), json.dumps(entry)) for name, entry in value.items()]
+		marks = "[]" if isinstance(value, list) else "{}"
+		parts.append(" %s: %s" % (json.dumps(key), "%s\n  %s\n %s" % (marks[0], ",\n  ".join(entries), marks[1]) if entries
+			else json.dumps(value)))
+	with open(path, "w", encoding="utf-8") as file:
+		file.write("{\n%s\n}\n" % ",\n".join(parts))
+
+
+# --- quarry top ---
+
+def delay_name(delay):
+	return "every %s s" % delay if float(delay) else "not watched"
+
+
+def watched_table(report):
+	"""Medians of each figure; of the throughput also the median of the rounds' ratios to the run without."""
+	rounds, delays = report["rounds"], list(report["rounds"][0])
+	lines = []
+	for key, title, form in (("rate", "requests per second", "%.0f"), ("p99_us", "latency p99, us", "%.0f"),
+			("server_us", "CPU of the server per request, us", "%.2f"), ("watcher", "CPU of quarry top, % of one", "%.2f")):
+		lines.append([title] + [form % statistics.median(runs[delay][key] for runs in rounds) for delay in delays])
+	alone = delays[0]
+	for key, title in (("rate", "throughput, of not watched"), ("server_us", "CPU per request, of not watched")):
+		lines.append([title] + ["%.3f" % statistics.median(runs[delay][key] / runs[alone][key] for runs in rounds)
+			for delay in delays])
+	spread = statistics.median(benchlib.spread([runs[delay]["rate"] for runs in rounds]) for delay in delays)
+	return benchlib.table(["the demo's server"] + [delay_name(delay) for delay in delays], lines), spread
+
+
+def watched_text(report):
+	table, spread = watched_table(report)
+	options = report["options"]
+	return "\n\n".join([machine_line(report), table,
+		"Medians of %d rounds of %g s with each in turn; half the distance between quartiles of the throughput is %.0f %%." %
+		(len(report["rounds"]), options["seconds"], spread * 100)])
+
+
+def watched_short(report):
+	return watched_table(report)[0]
+
+
+# --- CPython ---
+
+def python_table(report, base="pymalloc"):
+	counts = report["counts"]
+	names = [who for who in report["allocators"] if any(who in row for row in counts.values())]
+	lines = []
+	for who in names:
+		ratios = [row[who] / row[base] if who in row and base in row else None for row in counts.values()]
+		mean = benchlib.geometric_mean(ratios) if None not in ratios else None
+		lines.append([who] + ["%.3f" % ratio if ratio else "" for ratio in ratios + [mean]])
+	return benchlib.table(["instructions, of %s" % base] + list(counts) + ["mean"], lines)
+
+
+def python_text(report):
+	parts = [machine_line(report), python_table(report),
+		"Counted by cachegrind over the whole process; the means are geometric."]
+	return "\n\n".join(parts + report["failures"])
+
+
+# --- objects of 24 bytes ---
+
+def ints_table(report):
+	columns = (("each", "bytes each", 1, "%.1f"), ("pairs", "million pairs/s", 1, "%.1f"), ("peak", "peak MiB", 1024, "%.1f"),
+		("dropped", "all dropped, MiB", 1024, "%.1f"), ("rested", "after a rest, MiB", 1024, "%.1f"))
+	lines = [[name] + [form % (statistics.median(run[key] for run in runs) / unit) for key, _, unit, form in columns]
+		for name, runs in report["runs"].items()]
+	return benchlib.table(["%.0f million objects" % (report["options"]["objects"] / 1e6)] + [title for _, title, _, _ in
+		columns], lines)
+
+
+def ints_text(report):
+	return "\n\n".join([machine_line(report), ints_table(report),
+		"Medians of %d interleaved rounds." % report["options"]["rounds"]])
+
+
+EXHIBITS = {
+	"ints": Exhibit("Objects of 24 bytes", "What Python 2's integers did (`bench/ints`): objects made and dropped 100,000 at "
+		"a time, then all made and all dropped, in one of Quarry's typed caches, by malloc of each allocator, and in blocks "
+		"with a free list that keeps them. What is resident, without the program's own table.", ints_text, ints_table),
+	"watched": Exhibit("A server that is watched", "The demo's server under its load, alone and with `quarry top` on a "
+		"terminal looking at it (`bench/watched`).", watched_text, watched_short),
+	"python_counts": Exhibit("CPython, instructions", "One interpreter at the same scripts, with its memory from each "
+		"(`bench/python --instructions`): `quarry` with all three domains of CPython's, `quarry-arena` as arenas for "
+		"pymalloc, the others by PYTHONMALLOC=malloc.", python_text, python_table),
+}
