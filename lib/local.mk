@@ -79,7 +79,11 @@ core_rooms += \
 	lib/stats.h lib/stats.c \
 	lib/node_stats.c \
 	lib/limits.c \
+	lib/detail_stats.h lib/detail_stats.c \
 	lib/stats_output.h lib/stats_output.c \
+	lib/stats_json.c \
+	lib/stats_prometheus.c \
+	lib/stats_tables.c \
 	lib/placement.c \
 	lib/profile.h lib/profile.c \
 	lib/layout.h lib/layout.c \
@@ -100,7 +104,8 @@ include_quarry_HEADERS = \
 	include/quarry/profile.h \
 	include/quarry/provider.h \
 	include/quarry/quarry.h \
-	include/quarry/raw.h
+	include/quarry/raw.h \
+	include/quarry/stats.h
 
 noinst_LTLIBRARIES += lib/libquarry_core.la lib/libquarry_surface.la lib/libquarry_linked.la
 lib_libquarry_core_la_SOURCES = $(core_rooms)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Named statistics: typed caches by name and heaps of quarry/heap.h by tag, for the summary and Prometheus. Those that
- * share a name are summed up, since names need not be unique. Owns nothing.
+ * Named statistics: typed caches by name and heaps of quarry/heap.h by tag. Those that share a name are summed up, since
+ * names need not be unique. Owns nothing: a table of sums is a mapping of its own while it is looked at.
  */
 #ifndef QUARRY_NAMED_STATS_H
 #define QUARRY_NAMED_STATS_H
 
-#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct text;
@@ -23,11 +23,19 @@ struct named_sum {
 	uint64_t refusals;   /* requests that it refused */
 };
 
+struct named_table {
+	struct named_sum *sums; /* in the order in which names were found first */
+	size_t n;
+	void *mapping;          /* NULL: there are none, or no memory */
+	size_t mapping_nbytes;
+};
+
 /**
- * The next name of the kind, after *place, which begins as NULL. False: no more. Caches and heaps that come and go
- * meanwhile may be there or not.
+ * The sums of all names of the kind, in one pass over caches or heaps. Those that come and go meanwhile may be there or
+ * not. named_release follows.
  */
-bool named_next(enum named_kind kind, void **place, struct named_sum *sum);
+void named_collect(enum named_kind kind, struct named_table *table);
+void named_release(struct named_table *table);
 
 /** Lines for the summary, a few of each kind. */
 void named_stats_append(struct text *text);

@@ -46,6 +46,7 @@ enum option_stats_format {
 	OPTION_STATS_FORMAT_TEXT, /* the one-screen summary */
 	OPTION_STATS_FORMAT_JSON,
 	OPTION_STATS_FORMAT_PROMETHEUS,
+	OPTION_STATS_FORMAT_TABLES, /* the summary, and tables */
 };
 
 enum option_profile {

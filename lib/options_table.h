@@ -21,8 +21,8 @@ OPTION_NUMBER(cache_kib, 0, 65536, 4096, "how far the lists of a thread's cache 
 OPTION_NUMBER(limit_mib, 0, 16777216, 0, "most memory, in MiB: beyond it requests fail; 0: no limit")
 OPTION_NUMBER(quarantine_kib, 0, 65536, 256, "hardened library: freed small blocks wait, this much of them in all threads")
 OPTION_WORDS(stats, "none|exit", OPTION_STATS_NONE, "statistics when the process ends")
-OPTION_WORDS(stats_format, "text|json|prometheus", OPTION_STATS_FORMAT_TEXT,
-	     "the summary, a line of JSON, or Prometheus's text format")
+OPTION_WORDS(stats_format, "text|json|prometheus|tables", OPTION_STATS_FORMAT_TEXT,
+	     "the summary, a line of JSON, Prometheus's text format, or the summary with tables")
 OPTION_PATH(stats_file, "statistics are appended to it, or replace it for prometheus; %p is the process's number")
 OPTION_NUMBER(stats_ms, 0, 3600000, 0, "statistics every so many milliseconds, or never; by purge:thread")
 OPTION_NUMBER(stats_signal, 0, 64, 0, "statistics when this signal comes, or never; by purge:thread")

@@ -27,18 +27,24 @@ static uint64_t get(const _Atomic uint64_t *counter)
 	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-/* Blocks in a heap's lists, and in its quarantine, in bytes; the lists move on meanwhile, and room counts them closely enough. */
+/* The lists move on meanwhile, and room counts them closely enough. */
+__attribute__((no_sanitize("thread"))) uint64_t stats_cached_blocks(const struct heap *heap, unsigned szidx)
+{
+	if (heap->kind == HEAP_SHARED || heap->taken || heap->cache.head[szidx] == NULL)
+		return 0;
+	int64_t bound = heap->cache.bound[szidx];
+	int64_t length = bound - heap->cache.room[szidx] + heap->classes[szidx].excess;
+	return length > 0 ? (uint64_t)length : 0;
+}
+
+/* In the quarantine, too. */
 __attribute__((no_sanitize("thread"))) uint64_t stats_cached_nbytes(const struct heap *heap)
 {
 	uint64_t nbytes = 0;
 	if (heap->kind == HEAP_SHARED || heap->taken)
 		return 0;
-	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++) {
-		int64_t bound = heap->cache.bound[szidx];
-		int64_t length = bound - heap->cache.room[szidx] + heap->classes[szidx].excess;
-		if (heap->cache.head[szidx] != NULL && length > 0)
-			nbytes += (uint64_t)length * sizeclass_nbytes(szidx);
-	}
+	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++)
+		nbytes += stats_cached_blocks(heap, szidx) * sizeclass_nbytes(szidx);
 	for (unsigned bucket = 0; bucket < OUTBOX_BUCKETS; bucket++)
 		if (heap->outbox[bucket].head != NULL)
 			nbytes += OUTBOX_NBYTES - (size_t)heap->outbox[bucket].room;

@@ -12,7 +12,8 @@
 
 struct heap;
 
-/** Bytes of blocks in a heap's cache and outbox; the lists move on meanwhile. */
+/** Blocks of a class in a heap's cache, and bytes in its cache and outbox; the lists move on meanwhile. */
+uint64_t stats_cached_blocks(const struct heap *heap, unsigned szidx);
 uint64_t stats_cached_nbytes(const struct heap *heap);
 
 /**

@@ -62,9 +62,10 @@ static bool member(const char *start, const char *end, const char *name, double 
 
 static bool read_nodes(const char *at, struct record *record)
 {
+	const char *list_end = strchr(at, ']');
 	double os_node, live;
 
-	while (record->nnodes < MAX_NODES && (at = strchr(at, '{')) != NULL) {
+	while (record->nnodes < MAX_NODES && list_end && (at = strchr(at, '{')) != NULL && at < list_end) {
 		const char *end = strchr(at, '}');
 
 		if (!end || !member(at, end, "os_node", &os_node) || !member(at, end, "live", &live))
@@ -82,7 +83,7 @@ static bool read_line(const char *line, struct record *record)
 	double time_ms;
 
 	*record = (struct record){ .nnodes = 0 };
-	if (line[0] != '{' || !nodes || !member(line, nodes, "time_ms", &time_ms))
+	if (line[0] != '{' || !strstr(line, "}\n") || !nodes || !member(line, nodes, "time_ms", &time_ms))
 		return false;
 	record->seconds = time_ms / 1000;
 	for (size_t i = 0; i < NCURVES; i++) {

@@ -349,14 +349,16 @@ QUARRY_API int quarry_stats_print(int fd);
 
 /**
  * Write the statistics as one line of JSON, in the same way: the members of struct quarry_stats by their names, "time_ms"
- * of the clock, "pid", "resident" (bytes, as the kernel counts for the process), and "nodes", an array of the members of
- * struct quarry_node_stats. 0, or -1 with errno.
+ * of the clock, "pid", "resident" (bytes, as the kernel counts for the process), and arrays of objects: "nodes" of the
+ * members of struct quarry_node_stats, "by_class", "by_arena" and "by_thread" of those of quarry/stats.h, "by_cache" and
+ * "by_tag" of typed caches and of heaps, summed up by name. 0, or -1 with errno.
  */
 QUARRY_API int quarry_stats_json(int fd);
 
 /**
  * Write the statistics in Prometheus's text format, in the same way: quarry_NAME, with _bytes for amounts of memory and
- * _total for what only grows. 0, or -1 with errno.
+ * _total for what only grows; with a label quarry_node_NAME{node}, quarry_class_NAME{size}, quarry_thread_NAME{heap, tid,
+ * node}, quarry_cache_NAME{name} and quarry_heap_NAME{tag}. 0, or -1 with errno.
  */
 QUARRY_API int quarry_stats_prometheus(int fd);
 

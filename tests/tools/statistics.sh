@@ -22,6 +22,13 @@ for r in records[len(records) - still:]:
     assert r["mapped"] == sum(r[part] for part in ("live", "cached", "free_dirty", "free_clean", "metadata")), r
     for figure in "live", "cached", "large_live":
         assert r[figure] == sum(n[figure] for n in r["nodes"]), (figure, r)
+    arenas, classes, threads = r["by_arena"], r["by_class"], r["by_thread"]
+    assert len(arenas) == r["arenas"] and len(threads) == r["heaps"]
+    assert all(a["mapped"] == a["head"] + a["used"] + a["free_dirty"] + a["free_clean"] for a in arenas), r
+    assert r["live"] + r["cached"] == r["large_live"] + sum(a["out"] for a in arenas), r
+    assert sum(c["pools"] for c in classes) == sum(a["pools"] for a in arenas), r
+    assert sum(c["cached"] * c["size"] for c in classes) <= r["cached"] == sum(t["cached"] + t["waiting"] for t in threads), r
+    assert sum(t["tid"] > 0 for t in threads) == r["heaps_attached"], r
 assert [r["time_ms"] for r in records] == sorted(r["time_ms"] for r in records)
 PROGRAM
 }
@@ -59,6 +66,10 @@ records "${file[0]}" 1 1
 expect 0 "$quarry" run --stats=exit --stats_file="$scratch/text" "$subject" </dev/null
 expect 0 "$quarry" run --stats=exit --stats_file="$scratch/text" "$subject" </dev/null
 [ "$(grep -c '^Quarry' "$scratch/text")" -eq 2 ] || complain "the second summary is not behind the first"
+expect 0 "$quarry" run --stats=exit --stats_format=tables --stats_file="$scratch/tables" "$subject" </dev/null
+for column in 'block size +pools' 'arena +node' 'heap +thread'; do
+	grep -qE "^ +$column " "$scratch/tables" || complain "no table with $column"
+done
 # Where the file cannot be written: a line, and the program is as it was.
 expect 0 "$quarry" run --stats=exit --stats_file=/nonexistent/file "$subject" </dev/null
 said '^quarry: stats_file:/nonexistent/file cannot be written'
@@ -85,14 +96,20 @@ python3 - "$scratch/metrics" <<'PROGRAM' || complain "not in Prometheus's format
 import re, sys
 typed = {}
 for line in open(sys.argv[1]):
-    if line.startswith("# TYPE "):
-        name, kind = line.split()[2:]
-        assert name not in typed
-        typed[name] = kind
-    elif not line.startswith("# HELP "):
-        name = re.fullmatch(r'(quarry_[a-z_]+)(\{node="-?\d+"\})? \d+\n', line)[1]
+    if line.startswith("# HELP "):
+        name = line.split()[2]
+        assert name not in typed and len(line.split()) > 3, line
+    elif line.startswith("# TYPE "):
+        assert line.split()[2] == name, line
+        typed[name] = line.split()[3]
         assert typed[name] == ("counter" if name.endswith("_total") else "gauge"), line
-assert "quarry_live_bytes" in typed and "quarry_refills_total" in typed
+        seen = set()
+    else: # the lines of a metric stand together, and no two have the same labels
+        found = re.fullmatch(r'(quarry_[a-z_]+)((?:\{(?:[a-z_]+="[^"\\\n]*",?)+\})?) \d+\n', line)
+        assert found and found[1] == name and found[2] not in seen, line
+        seen.add(found[2])
+for name in "live_bytes", "refills_total", "class_out_bytes", "node_arenas", "thread_cached_bytes":
+    assert "quarry_" + name in typed, name
 PROGRAM
 
 # --- on a signal, to standard error; nothing else wakes the writer ---

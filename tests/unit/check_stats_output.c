@@ -11,6 +11,9 @@
 #include "stats.h"
 #include "stats_output.h"
 
+#include "quarry/stats.h"
+#include <sys/syscall.h>
+
 static char text[1 << 17];
 
 /* What was written to the pipe or file; a 0 behind it. */
@@ -129,6 +132,7 @@ START_TEST(json_has_an_object_per_node)
 	some_stats();
 	const char *json = written_by(quarry_stats_json);
 	ck_assert_str_eq(past_value(json), "\n");
+	*strstr(text, ",\"by_class\":") = 0;
 	ck_assert_uint_eq(times_in(json, "\"os_node\":"), 16);
 	for (unsigned node = 0; node < 16; node++) {
 		char name[32];
@@ -145,7 +149,7 @@ START_TEST(prometheus_gets_each_metric_with_its_unit_and_type)
 	written_by(quarry_stats_prometheus);
 	char *line = text;
 	size_t n = 0;
-	for (; n < stats_nmetrics && *line != 0; n++) {
+	for (; n < stats_nmetrics; n++) {
 		const struct stats_metric *metric = &stats_metrics[n];
 		char name[96], expected[512];
 		snprintf(name, sizeof(name), "quarry_%s%s%s", metric->name, metric->bytes ? "_bytes" : "",
@@ -156,13 +160,103 @@ START_TEST(prometheus_gets_each_metric_with_its_unit_and_type)
 		ck_assert_msg(strncmp(line, expected, (size_t)length) == 0, "%s instead of %s", line, expected);
 		line += length;
 	}
-	ck_assert_uint_eq(n, stats_nmetrics);
-	ck_assert_str_eq(line, ""); /* with one node there is no more to say */
+	ck_assert_uint_eq(times_in(line, "\nquarry_node_live_bytes{node=\""), 1);
 	make_machine(3);
 	written_by(quarry_stats_prometheus);
 	ck_assert_uint_eq(times_in(text, "\nquarry_node_live_bytes{node=\""), 3);
 	ck_assert_uint_eq(times_in(text, "\nquarry_node_cached_bytes{node=\"7\"} "), 1);
 	ck_assert_uint_eq(times_in(text, "# TYPE quarry_node_free_dirty_bytes gauge\n"), 1);
+}
+END_TEST
+
+/* --- by class, arena and thread ----------------------------------------------------------------------------------- */
+
+struct totals {
+	uint64_t out, spans, mapped, cached, refills, classes, rounds;
+};
+
+static int add_class(const struct quarry_class_stats *stats, void *arg)
+{
+	struct totals *totals = arg;
+	ck_assert_uint_eq(stats->version, QUARRY_CLASS_STATS_VERSION);
+	ck_assert_uint_eq(stats->size_class, totals->classes++);
+	ck_assert_uint_eq(stats->size, quarry_good_size(stats->size));
+	ck_assert(stats->out <= stats->capacity && stats->cached <= stats->out && stats->pools <= stats->capacity);
+	totals->out += stats->out * stats->size;
+	totals->cached += stats->cached * stats->size;
+	return 0;
+}
+
+static int add_arena(const struct quarry_arena_stats *stats, void *arg)
+{
+	struct totals *totals = arg;
+	ck_assert_uint_eq(stats->version, QUARRY_ARENA_STATS_VERSION);
+	ck_assert_uint_eq(stats->mapped, stats->head + stats->used + stats->free_dirty + stats->free_clean);
+	ck_assert(stats->out <= stats->used && quarry_owns(stats->address));
+	totals->mapped += stats->mapped;
+	totals->spans += stats->out;
+	return 0;
+}
+
+static int add_thread(const struct quarry_thread_stats *stats, void *arg)
+{
+	struct totals *totals = arg;
+	ck_assert_uint_eq(stats->version, QUARRY_THREAD_STATS_VERSION);
+	ck_assert(stats->shared == (stats->tid == 0) && (stats->shared || stats->tid == (int)syscall(SYS_gettid)));
+	totals->cached += stats->cached + stats->waiting;
+	totals->refills += stats->refills;
+	return 0;
+}
+
+static int end_second(const void *stats, void *arg)
+{
+	(void)stats;
+	return (int)++((struct totals *)arg)->rounds == 2 ? 77 : 0;
+}
+
+static int end_second_class(const struct quarry_class_stats *stats, void *arg)
+{
+	return end_second(stats, arg);
+}
+
+static int end_second_thread(const struct quarry_thread_stats *stats, void *arg)
+{
+	return end_second(stats, arg);
+}
+
+START_TEST(details_add_up_to_the_whole)
+{
+	struct quarry_stats stats = some_stats();
+	struct totals classes = {0}, arenas = {0}, threads = {0}, ended = {0};
+	void *span = quarry_malloc(SPAN);
+	uint64_t spans = quarry_usable_size(span);
+	ck_assert_int_eq(quarry_stats_get(&stats, sizeof(stats)), 0);
+	ck_assert_int_eq(quarry_class_stats_each(add_class, &classes), 0);
+	ck_assert_int_eq(quarry_arena_stats_each(add_arena, &arenas), 0);
+	ck_assert_int_eq(quarry_thread_stats_each(add_thread, &threads), 0);
+	ck_assert_uint_eq(classes.out + spans, stats.live + stats.cached);
+	ck_assert_uint_eq(arenas.spans, stats.live + stats.cached);
+	ck_assert_uint_eq(arenas.mapped + stats.large_kept + stats.metadata - stats.arenas * ARENA_HEAD_UNITS * POOL_SIZE,
+	                  stats.mapped);
+	ck_assert_uint_eq(threads.cached, stats.cached);
+	ck_assert_uint_eq(classes.cached, stats.cached); /* nothing is on the way home */
+	ck_assert_uint_eq(threads.refills, stats.refills);
+	ck_assert_int_eq(quarry_class_stats_each(end_second_class, &ended), 77);
+	ended.rounds = 0;
+	ck_assert_int_eq(quarry_thread_stats_each(end_second_thread, &ended), 77);
+}
+END_TEST
+
+START_TEST(tables_have_a_line_each)
+{
+	some_stats();
+	written_by(quarry_stats_tables);
+	ck_assert_uint_eq(times_in(text, "Quarry "), 1);
+	ck_assert_uint_eq(times_in(text, "\n    block size "), 1);
+	ck_assert_uint_eq(times_in(text, "\n            64 "), 1);
+	ck_assert_uint_eq(times_in(text, "\n  0x"), 1);
+	ck_assert_uint_eq(times_in(text, "  shared\n"), 1);
+	ck_assert_int_eq(quarry_stats_tables(-1), -1);
 }
 END_TEST
 
@@ -330,6 +424,8 @@ int main(void)
 	tcase_add_test(tcase, json_is_a_line_with_every_figure);
 	tcase_add_test(tcase, json_has_an_object_per_node);
 	tcase_add_test(tcase, prometheus_gets_each_metric_with_its_unit_and_type);
+	tcase_add_test(tcase, details_add_up_to_the_whole);
+	tcase_add_test(tcase, tables_have_a_line_each);
 	tcase_add_test(tcase, what_cannot_be_written_is_said);
 	tcase_add_test(tcase, records_at_exit_are_appended);
 	tcase_add_test(tcase, a_record_for_prometheus_replaces_the_one_before);
