@@ -213,10 +213,13 @@ static cold_path void *malloc_due(unsigned node, size_t nbytes)
 	size_t usable = QUARRY_HARDENED ? nbytes : sizeclass_nbytes(sizeclass_of(nbytes));
 	void *ptr = allocate_big_on(node, usable, ALIGNMENT, &zeroed);
 	errno = saved_errno;
-	if (ptr != NULL)
-		choose(rate, ptr, nbytes);
-	else
+	if (ptr == NULL) {
 		sample_drop();
+		return NULL;
+	}
+	if (!QUARRY_HARDENED && address_map_word(ptr) == WORD_SPAN) /* what quarry_good_size promises */
+		span_set_usable(ptr, usable);
+	choose(rate, ptr, nbytes);
 	return ptr;
 }
 

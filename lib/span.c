@@ -132,6 +132,12 @@ size_t span_usable(const void *ptr)
 	return QUARRY_HARDENED ? *pool_header_at(ptr)->requested : get_nbytes(ptr);
 }
 
+void span_set_usable(void *ptr, size_t nbytes)
+{
+	count_live(ptr, nbytes, get_nbytes(ptr));
+	set_nbytes(ptr, nbytes);
+}
+
 void span_set_owner(void *ptr, struct span_owner *owner)
 {
 	pool_header_at(ptr)->owner = owner;

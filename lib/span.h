@@ -38,12 +38,14 @@ static inline bool span_is_of_cache(const void *ptr)
 	return span_owner(ptr) != NULL && span_owner(ptr)->kind == SPAN_OF_CACHE;
 }
 
-/** Free the span that starts at ptr. */
 /** Free the span that starts at ptr. Hardened: it waits, closed, and an overflow of it is reported. */
 void span_free(void *ptr);
 
 /** Usable bytes of the span that starts at ptr. */
 size_t span_usable(const void *ptr);
+
+/** Say that fewer bytes of the span may be used than its size has, but more than a unit less. Not hardened. */
+void span_set_usable(void *ptr, size_t nbytes);
 
 /** The number of the span's record in the profile (sample.h); 0: it has none. */
 uint32_t span_sample(const void *ptr);

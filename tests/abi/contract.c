@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The contract of each call of the malloc family, as glibc 2.36 answers: zero, huge, overflow, alignment, errno.
+ * The contract of each call of the malloc family, as glibc 2.36 answers: zero, huge, overflow, alignment, errno. On Quarry
+ * a second time while many blocks are chosen for the heap profile.
  */
 #include "blackbox.h"
 
@@ -263,7 +264,9 @@ static void free_keeps_errno(void)
 static void usable_sizes(void)
 {
 	char *blocks[40];
+	size_t (*good_size)(size_t);
 
+	*(void **)&good_size = dlsym(RTLD_DEFAULT, "quarry_good_size");
 	for (size_t nbytes = 0; nbytes < MIB; nbytes += 1 + nbytes / 13) {
 		size_t usable[COUNT(blocks)];
 		for (size_t i = 0; i < COUNT(blocks); i++) {
@@ -272,6 +275,7 @@ static void usable_sizes(void)
 			CHECK(blocks[i] != NULL && (uintptr_t)blocks[i] % 16 == 0 && usable[i] >= nbytes);
 			CHECKF(!on_quarry() || nbytes <= 128 || usable[i] - nbytes <= usable[i] / 8,
 			       "  %zu bytes take %zu", nbytes, usable[i]);
+			CHECKF(good_size == NULL || usable[i] == good_size(nbytes), "  %zu bytes take %zu", nbytes, usable[i]);
 			pattern_fill(blocks[i], usable[i], i);
 		}
 		for (size_t i = 0; i < COUNT(blocks); i++) {
@@ -304,6 +308,16 @@ static void sized_frees(void)
 		}
 }
 
+/* Whatever is chosen, nothing else may show. */
+static void again_while_profiled(void)
+{
+	if (!on_quarry() || getenv("QUARRY_CONF") != NULL)
+		return;
+	setenv("QUARRY_CONF", "profile:on,profile_bytes:1000", 1);
+	int status = run_self(NULL, NULL);
+	CHECKF(status == 0, "  while it is profiled: status %d", status);
+}
+
 int main(void)
 {
 	test_start(120);
@@ -319,5 +333,6 @@ int main(void)
 	sized_frees();
 	size_sweep();
 	usable_sizes();
+	again_while_profiled();
 	return 0;
 }
