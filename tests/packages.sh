@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Debian packages are built from a clean copy of the source, and are sound by lintian; what is in them works from where it
-# was unpacked. With QUARRY_TEST_INSTALL=1 they are installed as well, by root, tried and removed again.
+# Debian packages are built from a copy of the source, and are sound by lintian; what is in them works from where it was
+# unpacked. With QUARRY_TEST_INSTALL=1 they are installed as well, by root, tried and removed again.
 #
-#     packages.sh SOURCE
+#     packages.sh SOURCE    what make distdir makes, as make check-packages says, or an unpacked tarball
 set -euo pipefail
 source_dir=$(realpath "$1")
 scratch=$(mktemp -d)
@@ -21,8 +21,8 @@ for need in dpkg-buildpackage:dpkg-dev dh:debhelper lintian:lintian; do
 	}
 done
 
-mkdir "$scratch/quarry"
-git -C "$source_dir" ls-files -z | (cd "$source_dir" && xargs -0 cp --parents -P -t "$scratch/quarry")
+cp -r "$source_dir" "$scratch/quarry"
+chmod -R u+w "$scratch/quarry"
 cd "$scratch/quarry"
 version=$(sed -n 's/^#define QUARRY_VERSION_[A-Z]* *//p' include/quarry/quarry.h | paste -s -d.)
 [ "$(dpkg-parsechangelog -S Version)" = "$version" ] || fail "debian/changelog is not about version $version"
@@ -42,12 +42,15 @@ for package in libquarry0 libquarry-dev quarry-tools; do
 	dpkg-deb -x "$package"_*.deb root || fail "no $package"
 done
 libdir=root/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH)
-root/usr/bin/quarry run --library="$libdir/libquarry_malloc.so.0" --summary true 2>&1 | grep -q '^Quarry' ||
-	fail "quarry run does not run"
+for library in libquarry_malloc libquarry_malloc_hardened; do
+	root/usr/bin/quarry run --library="$libdir/$library.so.0" --summary true 2>&1 | grep -q '^Quarry' ||
+		fail "quarry run does not run with $library"
+done
 LD_LIBRARY_PATH=$libdir root/usr/bin/quarry-python -c 'import sys; sys._debugmallocstats()' 2>&1 | grep -q '^Quarry' ||
 	fail "quarry-python does not run"
-for path in "$libdir/quarry/libquarry_topology.so" "$libdir/pkgconfig/libquarry.pc" "$libdir/cmake/quarry/quarry-config.cmake" \
-	"$libdir/libquarry_malloc.a" root/usr/include/quarry/quarry.h root/usr/share/quarry/quarry-gdb.py \
+for path in "$libdir/quarry/libquarry_topology.so" "$libdir/cmake/quarry/quarry-config.cmake" \
+	"$libdir"/pkgconfig/libquarry{,_malloc,_malloc_hardened}.pc "$libdir"/libquarry{,_malloc,_malloc_hardened}.{a,so} \
+	root/usr/include/quarry/quarry.h root/usr/share/quarry/quarry-gdb.py \
 	root/usr/share/man/man1/quarry.1.gz root/usr/share/bash-completion/completions/quarry; do
 	[ -e "$path" ] || fail "no $path"
 done
@@ -59,9 +62,12 @@ if [ "${QUARRY_TEST_INSTALL:-0}" = 1 ]; then
 	}
 	status=0
 	quarry run --summary true 2>&1 | grep -q '^Quarry' || status=1
+	quarry run --hardened --summary true 2>&1 | grep -q '^Quarry' || status=1
 	printf '#include <quarry/quarry.h>\nint main(void) { return !quarry_owns(quarry_malloc(1)); }\n' >use.c
-	# shellcheck disable=SC2046
-	{ cc -o use use.c $(pkg-config --cflags --libs libquarry) && ./use; } || status=1
+	for library in libquarry libquarry_malloc libquarry_malloc_hardened; do
+		# shellcheck disable=SC2046
+		{ cc -o use use.c $(pkg-config --cflags --libs "$library") && ./use; } || status=1
+	done
 	apt-get -q -y purge libquarry0 libquarry-dev quarry-tools >"$scratch/log" 2>&1 || fail "the packages cannot be removed"
 	[ "$status" -eq 0 ] || fail "what is installed does not work"
 fi

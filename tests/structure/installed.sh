@@ -74,7 +74,7 @@ find_by_cmake() {
 		cmake_minimum_required(VERSION 3.16)
 		project(use C)
 		find_package(quarry 0.1 REQUIRED)
-		foreach(target quarry malloc quarry_static malloc_static)
+		foreach(target quarry malloc malloc_hardened quarry_static malloc_static malloc_hardened_static)
 			if(TARGET quarry::${target})
 				add_executable(use_${target} ../use.c)
 				target_compile_options(use_${target} PRIVATE -fno-builtin "-DINSTALLED_VERSION=\"${quarry_VERSION}\"")
@@ -87,14 +87,23 @@ find_by_cmake() {
 		complain "CMake does not find and build"
 		return
 	fi
-	for program in "$scratch"/cmake/build/use_*; do
-		case $program in
-		*malloc*) arguments=(malloc) ;;
-		*) arguments=() ;;
-		esac
-		"$program" "${arguments[@]}" || complain "by CMake: ${program##*/} failed"
+	local kind target
+	for kind in "" _static; do
+		[ -z "$kind" ] || [ -e "$libdir/libquarry.a" ] || continue
+		for target in quarry malloc malloc_hardened; do
+			case $target in
+			malloc*) arguments=(malloc) ;;
+			*) arguments=() ;;
+			esac
+			if [ ! -e "$scratch/cmake/build/use_$target$kind" ]; then
+				complain "by CMake: no target quarry::$target$kind"
+			elif ! "$scratch/cmake/build/use_$target$kind" "${arguments[@]}"; then
+				complain "by CMake: a program with quarry::$target$kind failed"
+			fi
+		done
 	done
-	[ -e "$scratch/cmake/build/use_malloc" ] || complain "by CMake: no target quarry::malloc"
+	ldd "$scratch/cmake/build/use_malloc_hardened" | grep -q libquarry_malloc_hardened ||
+		complain "by CMake: quarry::malloc_hardened is another library"
 }
 if command -v cmake >/dev/null; then
 	find_by_cmake "$1"
