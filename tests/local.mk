@@ -125,6 +125,7 @@ STRUCTURE_TESTS = \
 TOOLS_TESTS = \
 	tests/tools/doctor.sh \
 	tests/tools/documented.sh \
+	tests/tools/errors.sh \
 	tests/tools/gdb.sh \
 	tests/tools/prof.sh \
 	tests/tools/python.sh \

@@ -267,17 +267,6 @@ static void help(void)
 	     "  --copy=PATH      where several copies of Quarry are loaded: the one with this in its path");
 }
 
-static uint64_t number(const char *argument, const char *text, uint64_t least, uint64_t most)
-{
-	char *end;
-
-	errno = 0;
-	unsigned long long value = strtoull(text, &end, 10);
-	if (*text < '0' || *text > '9' || *end || errno || value < least || value > most)
-		tool_fail(TOOL_FAILED, "%s: a number from %" PRIu64 " to %" PRIu64 " is needed", argument, least, most);
-	return value;
-}
-
 static void parse(struct request *request, int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
@@ -288,9 +277,9 @@ static void parse(struct request *request, int argc, char **argv)
 			exit(0);
 		}
 		if (tool_value(argv[i], "--seconds"))
-			request->seconds = number(argv[i], tool_value(argv[i], "--seconds"), 0, 86400);
+			request->seconds = tool_number(argv[i], 0, 86400);
 		else if (tool_value(argv[i], "--bytes"))
-			request->mean = number(argv[i], tool_value(argv[i], "--bytes"), 1, 1 << 30);
+			request->mean = tool_number(argv[i], 1, 1 << 30);
 		else if (view && strcmp(view, "live") == 0)
 			request->value = PROFILE_LIVE_NBYTES;
 		else if (view && strcmp(view, "allocated") == 0)

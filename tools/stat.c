@@ -2,6 +2,8 @@
 /*
  * quarry stat: what a process or a core file has in its heaps, once, as text or JSON.
  */
+#include <ctype.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,6 +196,18 @@ static void help(void)
 	     "  --copy=PATH      where several copies of Quarry are loaded: the one with this in its path");
 }
 
+/* Of an arena, in hexadecimal. */
+static uint64_t address(const char *argument, const char *text)
+{
+	char *end;
+
+	errno = 0;
+	unsigned long long value = strtoull(text, &end, 16);
+	if (!isxdigit((unsigned char)*text) || *end || errno)
+		tool_fail(TOOL_FAILED, "%s: a hexadecimal address is needed", argument);
+	return value;
+}
+
 static void parse(struct request *request, int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
@@ -208,7 +222,7 @@ static void parse(struct request *request, int argc, char **argv)
 		else if (strcmp(argv[i], "--all") == 0)
 			request->all = true;
 		else if (strcmp(argv[i], "--map") == 0 || map)
-			request->map = true, request->arena = map ? strtoull(map, NULL, 16) : 0;
+			request->map = true, request->arena = map ? address(argv[i], map) : 0;
 		else if (tool_value(argv[i], "--copy"))
 			request->copy = tool_value(argv[i], "--copy");
 		else if (argv[i][0] == '-' || request->target)

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -57,6 +58,18 @@ const char *tool_value(const char *argument, const char *name)
 	size_t nbytes = strlen(name);
 
 	return strncmp(argument, name, nbytes) == 0 && argument[nbytes] == '=' ? argument + nbytes + 1 : NULL;
+}
+
+uint64_t tool_number(const char *argument, uint64_t least, uint64_t most)
+{
+	const char *text = strchr(argument, '=') + 1;
+	char *end;
+
+	errno = 0;
+	unsigned long long value = strtoull(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end || errno || value < least || value > most)
+		tool_fail(TOOL_FAILED, "%s: a number from %" PRIu64 " to %" PRIu64 " is needed", argument, least, most);
+	return value;
 }
 
 bool tool_read_file(const char *path, char *text, size_t size)

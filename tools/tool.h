@@ -16,7 +16,7 @@
 /* Exit status: a request that makes no sense or cannot be carried out; as env(1) has it. */
 #define TOOL_FAILED 125
 #define TOOL_NO_TARGET 1 /* stat, top, prof: it is not there, may not be looked into, or has no Quarry */
-#define TOOL_DAMAGED 2   /* stat, prof: what was shown is not all, for the rest is damaged */
+#define TOOL_DAMAGED 2   /* stat, top --batch, prof: what was shown is not all, for the rest is damaged */
 #define TOOL_CANNOT_EXECUTE 126
 #define TOOL_NOT_FOUND 127
 
@@ -48,6 +48,9 @@ _Noreturn void tool_fail(int status, const char *format, ...) TOOL_PRINTF(2, 3);
 
 /** "--name=VALUE": the value; NULL where argument is something else. */
 const char *tool_value(const char *argument, const char *name);
+
+/** The number in "--name=NUMBER"; the request has failed where there is none, or one out of bounds. */
+uint64_t tool_number(const char *argument, uint64_t least, uint64_t most);
 
 /** Read a small text file: its first size - 1 bytes, without the final newline. False with errno: it cannot be read. */
 bool tool_read_file(const char *path, char *text, size_t size);

@@ -193,6 +193,7 @@ static int run_on_screen(struct top *top)
 	return 0;
 }
 
+/* The status is that of the last look. */
 static int run_batch(struct top *top, unsigned iterations)
 {
 	struct frame frame = { .columns = 80 };
@@ -215,7 +216,7 @@ static int run_batch(struct top *top, unsigned iterations)
 		fflush(stdout);
 	}
 	frame_free(&frame);
-	return 0;
+	return top->now.ndamage > 0 ? TOOL_DAMAGED : 0;
 }
 
 /* --- command ------------------------------------------------------------------------------------------------------ */
@@ -257,6 +258,16 @@ static void choose_sort(struct top *top, const char *title)
 	tool_fail(TOOL_FAILED, "--sort=%s: no column of %s", title, table_name(top->view));
 }
 
+static double seconds(const char *text)
+{
+	char *end;
+	double value = strtod(text, &end);
+
+	if (*end || !(value >= 0.1 && value <= 3600))
+		tool_fail(TOOL_FAILED, "--delay= takes 0.1 to 3600");
+	return value;
+}
+
 static void parse(struct top *top, struct request *request, int argc, char **argv)
 {
 	const char *sort = NULL;
@@ -267,7 +278,7 @@ static void parse(struct top *top, struct request *request, int argc, char **arg
 			exit(0);
 		}
 		if (tool_value(argv[i], "--delay"))
-			top->delay = atof(tool_value(argv[i], "--delay"));
+			top->delay = seconds(tool_value(argv[i], "--delay"));
 		else if (tool_value(argv[i], "--view"))
 			choose_start(top, tool_value(argv[i], "--view"));
 		else if (tool_value(argv[i], "--sort"))
@@ -275,7 +286,7 @@ static void parse(struct top *top, struct request *request, int argc, char **arg
 		else if (strcmp(argv[i], "--batch") == 0)
 			request->batch = true;
 		else if (tool_value(argv[i], "--iterations"))
-			request->iterations = (unsigned)atoi(tool_value(argv[i], "--iterations"));
+			request->iterations = (unsigned)tool_number(argv[i], 1, UINT32_MAX);
 		else if (tool_value(argv[i], "--copy"))
 			request->copy = tool_value(argv[i], "--copy");
 		else if (argv[i][0] == '-' || request->target)
@@ -283,8 +294,6 @@ static void parse(struct top *top, struct request *request, int argc, char **arg
 		else
 			request->target = argv[i];
 	}
-	if (!(top->delay >= 0.1 && top->delay <= 3600))
-		tool_fail(TOOL_FAILED, "--delay= takes 0.1 to 3600");
 	if (sort)
 		choose_sort(top, sort);
 }
