@@ -80,7 +80,11 @@ ABI_CXX_TESTS = \
 # Fuzzers with a driver that replays tests/fuzz/corpus; make fuzz links libFuzzer instead.
 FUZZ_TESTS = \
 	tests/fuzz/conf \
-	tests/fuzz/operations
+	tests/fuzz/core \
+	tests/fuzz/layout \
+	tests/fuzz/operations \
+	tests/fuzz/profile \
+	tests/fuzz/records
 
 # System calls that fail, one after the other.
 FAULT_TESTS = \
@@ -165,6 +169,8 @@ TEST_FILES = \
 	tests/coverage \
 	tests/examples/global_alloc.rs \
 	tests/fuzz/corpus \
+	tests/fuzz/findings \
+	tests/fuzz/fuzz.h \
 	tests/fuzz/run \
 	tests/misuse/matrix \
 	tests/misuse/matrix.h \
@@ -212,7 +218,7 @@ TEST_FILES = \
 # none (tests/abi) links none.
 LDADD = lib/libquarry_core.la $(CHECK_LIBS)
 # A stress test or a fuzzer links all rooms, the constructor among them.
-$(STRESS_TESTS) $(FUZZ_TESTS): LDADD = -Wl,--whole-archive,lib/.libs/libquarry_core.a,--no-whole-archive
+$(STRESS_TESTS) tests/fuzz/conf tests/fuzz/operations: LDADD = -Wl,--whole-archive,lib/.libs/libquarry_core.a,--no-whole-archive
 
 # C++'s operators as well.
 tests_stress_storm_LDADD = $(LDADD) lib/.libs/libquarry_surface.a
@@ -255,6 +261,13 @@ tests_misuse_matrix_program_LDADD =
 
 tests_fuzz_conf_SOURCES = tests/fuzz/conf.c tests/fuzz/replay.c
 tests_fuzz_operations_SOURCES = tests/fuzz/operations.c tests/fuzz/replay.c
+tests_fuzz_core_SOURCES = tests/fuzz/core.c tests/fuzz/replay.c
+tests_fuzz_layout_SOURCES = tests/fuzz/layout.c tests/fuzz/replay.c
+tests_fuzz_layout_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=target_read
+tests_fuzz_profile_SOURCES = tests/fuzz/profile.c tests/fuzz/replay.c tools/profile_read.c tools/profile_names.c \
+	tools/profile_nolibdw.c tools/profile_pprof.c tools/profile_flame.c
+tests_fuzz_records_SOURCES = tests/fuzz/records.c tests/fuzz/replay.c
+reader_fuzzers = tests/fuzz/core tests/fuzz/layout tests/fuzz/profile tests/fuzz/records
 
 tests_fault_calls_SOURCES = tests/fault/calls.c tests/fault/workload.c tests/fault/inject.c \
 	tests/fault/workload.h tests/fault/inject.h
@@ -269,8 +282,9 @@ tests_examples_small_int_SOURCES = \
 	tests/examples/small_int.h
 $(EXAMPLE_TESTS) $(EXAMPLE_CXX_TESTS): LDADD = lib/libquarry.la
 
-$(INSPECT_TESTS): LDADD = tools/libinspect.la -Wl,--whole-archive,lib/.libs/libquarry_core.a,--no-whole-archive
-$(INSPECT_TESTS): tools/libinspect.la
+$(INSPECT_TESTS) $(reader_fuzzers): LDADD = tools/libinspect.la \
+	-Wl,--whole-archive,lib/.libs/libquarry_core.a,--no-whole-archive
+$(INSPECT_TESTS) $(reader_fuzzers): tools/libinspect.la
 tests_tools_profiled_LDADD =
 tests_tools_subject_LDADD =
 

@@ -45,6 +45,18 @@ static bool read_segment(const struct target *target, uint64_t address, void *bu
 	return false;
 }
 
+/* A core may name any file: a pipe or a device is not opened for long, and not read. */
+static int open_regular(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat stat;
+
+	if (fd < 0 || (fstat(fd, &stat) == 0 && S_ISREG(stat.st_mode)))
+		return fd;
+	close(fd);
+	return -1;
+}
+
 static bool read_mapped_file(const struct target *target, uint64_t address, void *buffer, size_t nbytes)
 {
 	for (size_t i = 0; i < target->nmappings; i++) {
@@ -52,7 +64,7 @@ static bool read_mapped_file(const struct target *target, uint64_t address, void
 
 		if (address < mapping->start || address >= mapping->end || nbytes > mapping->end - address)
 			continue;
-		int fd = open(mapping->path, O_RDONLY | O_CLOEXEC);
+		int fd = open_regular(mapping->path);
 		bool done = fd >= 0 && read_at(fd, mapping->offset + (address - mapping->start), buffer, nbytes);
 		if (fd >= 0)
 			close(fd);
@@ -99,8 +111,11 @@ static void add_files(struct target *target, const char *note, size_t nbytes)
 		if (names + length >= end)
 			return;
 		memcpy(entry, note + sizeof head + i * sizeof entry, sizeof entry);
+		char *path = strdup(names);
+		if (!path)
+			tool_fail(TOOL_FAILED, "no memory");
 		target_add_mapping(target, (struct mapping){ .start = entry[0], .end = entry[1], .readable = true,
-							     .offset = entry[2] * head[1], .path = strdup(names) });
+							     .offset = entry[2] * head[1], .path = path });
 		names += length + 1;
 	}
 }

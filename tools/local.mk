@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
 # The quarry command. It links single rooms of lib/ (the options, the text builder), never the libraries themselves.
 
-# What reads other processes; a test links it, too.
+# What reads other processes, cores and files; tests link it, too.
 noinst_LTLIBRARIES += tools/libinspect.la
 tools_libinspect_la_SOURCES = \
 	tools/tool.h tools/tool.c \
 	tools/target.h tools/target.c tools/core.c \
 	tools/image.h tools/image.c \
-	tools/snapshot.h tools/snapshot.c tools/snapshot_arenas.c
+	tools/snapshot.h tools/snapshot.c tools/snapshot_arenas.c \
+	tools/records.h tools/records.c
 tools_libinspect_la_CPPFLAGS = $(AM_CPPFLAGS) -DQUARRY_LIBDIR='"$(libdir)"'
 
 bin_PROGRAMS = tools/quarry

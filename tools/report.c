@@ -9,114 +9,20 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "records.h"
 #include "tool.h"
 
-#define MIB (1024.0 * 1024.0)
-#define MAX_NODES 16
-
-static const struct {
-	const char *member;
-	const char *title;
-} curves[] = {
-	{ "resident", "resident (whole process)" },
-	{ "mapped", "mapped" },
-	{ "live", "live" },
-	{ "cached", "cached" },
-	{ "free_dirty", "free" },
-};
-
-#define NCURVES (sizeof curves / sizeof curves[0])
-
-struct record {
-	double seconds;
-	double mib[NCURVES];
-	double node_live[MAX_NODES];
-	int os_node[MAX_NODES];
-	size_t nnodes;
-};
-
-struct records {
-	struct record *list;
-	size_t n;
-	size_t nbad; /* lines */
-	size_t most_nodes;
-};
+static const char *const titles[RECORD_CURVES] = { "resident (whole process)", "mapped", "live", "cached", "free" };
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
-
-/* The number behind "name": between start and end. */
-static bool member(const char *start, const char *end, const char *name, double *value)
-{
-	char key[64];
-	const char *at;
-	char *after;
-
-	snprintf(key, sizeof key, "\"%s\":", name);
-	at = strstr(start, key);
-	if (!at || at >= end)
-		return false;
-	at += strlen(key);
-	*value = strtod(at, &after);
-	return after != at;
-}
-
-static bool read_nodes(const char *at, struct record *record)
-{
-	const char *list_end = strchr(at, ']');
-	double os_node, live;
-
-	while (record->nnodes < MAX_NODES && list_end && (at = strchr(at, '{')) != NULL && at < list_end) {
-		const char *end = strchr(at, '}');
-
-		if (!end || !member(at, end, "os_node", &os_node) || !member(at, end, "live", &live))
-			return false;
-		record->os_node[record->nnodes] = (int)os_node;
-		record->node_live[record->nnodes++] = live / MIB;
-		at = end;
-	}
-	return true;
-}
-
-static bool read_line(const char *line, struct record *record)
-{
-	const char *nodes = strstr(line, "\"nodes\":[");
-	double time_ms;
-
-	*record = (struct record){ .nnodes = 0 };
-	if (line[0] != '{' || !strstr(line, "}\n") || !nodes || !member(line, nodes, "time_ms", &time_ms))
-		return false;
-	record->seconds = time_ms / 1000;
-	for (size_t i = 0; i < NCURVES; i++) {
-		if (!member(line, nodes, curves[i].member, &record->mib[i]))
-			return false;
-		record->mib[i] /= MIB;
-	}
-	return read_nodes(nodes, record);
-}
 
 static void read_file(const char *path, struct records *records)
 {
 	FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-	struct record record;
-	char *line = NULL;
-	size_t size = 0;
 
 	if (!file)
 		tool_fail(TOOL_FAILED, "%s: %s", path, strerror(errno));
-	while (getline(&line, &size, file) > 0) {
-		if (!read_line(line, &record)) {
-			records->nbad++;
-			continue;
-		}
-		if ((records->n & (records->n - 1)) == 0)
-			records->list = realloc(records->list, (records->n ? 2 * records->n : 1) * sizeof record);
-		if (!records->list)
-			tool_fail(TOOL_FAILED, "no memory");
-		records->list[records->n++] = record;
-		if (record.nnodes > records->most_nodes)
-			records->most_nodes = record.nnodes;
-	}
-	free(line);
+	records_read(records, file);
 	if (file != stdin)
 		fclose(file);
 	if (records->n == 0)
@@ -146,7 +52,7 @@ static void write_data(FILE *gnuplot, const struct records *records)
 		const struct record *record = &records->list[i];
 
 		fprintf(gnuplot, "%.3f", record->seconds - records->list[0].seconds);
-		for (size_t curve = 0; curve < NCURVES; curve++)
+		for (size_t curve = 0; curve < RECORD_CURVES; curve++)
 			fprintf(gnuplot, " %.4f", record->mib[curve]);
 		for (size_t node = 0; node < records->most_nodes; node++)
 			fprintf(gnuplot, node < record->nnodes ? " %.4f" : " NaN", record->node_live[node]);
@@ -170,13 +76,13 @@ static void write_script(FILE *gnuplot, const struct records *records, const cha
 	fputs("set title ", gnuplot);
 	quote(gnuplot, from);
 	fputs(" noenhanced\nplot ", gnuplot);
-	for (size_t i = 0; i < NCURVES; i++)
+	for (size_t i = 0; i < RECORD_CURVES; i++)
 		fprintf(gnuplot, "%s$memory using 1:%zu with %s lw 2 title '%s'", i ? ", " : "", i + 2,
-			records->n == 1 ? "points" : "lines", curves[i].title);
+			records->n == 1 ? "points" : "lines", titles[i]);
 	if (nodes) {
 		fputs("\nset title 'live, by node'\nplot ", gnuplot);
 		for (size_t i = 0; i < records->most_nodes; i++)
-			fprintf(gnuplot, "%s$memory using 1:%zu with lines lw 2 title 'node %d'", i ? ", " : "", i + 2 + NCURVES,
+			fprintf(gnuplot, "%s$memory using 1:%zu with lines lw 2 title 'node %d'", i ? ", " : "", i + 2 + RECORD_CURVES,
 				records->list[0].os_node[i]);
 		fputs("\nunset multiplot", gnuplot);
 	}

@@ -7,25 +7,16 @@
  * blocks never overlap, keep their contents, and every call that looks finds them. What must fail leaves all as it was.
  * Linked with libFuzzer by make fuzz; with tests/fuzz/replay.c it replays the kept corpus in make check-long.
  */
+#include "fuzz.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "quarry/quarry.h"
 
 #define SLOTS 64
-#define EXPECT(condition)                                                                        \
-	do {                                                                                     \
-		if (!(condition)) {                                                              \
-			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);  \
-			abort();                                                                 \
-		}                                                                                \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const uint8_t *input;
 static size_t left;
@@ -35,6 +26,12 @@ static struct slot {
 	uint8_t mark;
 } slots[SLOTS];
 static uint8_t next_mark;
+static unsigned long long noperations;
+
+__attribute__((destructor)) static void say_how_many(void)
+{
+	fprintf(stderr, "%llu operations\n", noperations);
+}
 
 static uint64_t take(unsigned nbytes)
 {
@@ -300,7 +297,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct quarry_stats stats;
 	input = data;
 	left = size;
-	while (left > 0)
+	for (; left > 0; noperations++)
 		operate((unsigned)take(1));
 	for (size_t i = 0; i < SLOTS; i++)
 		release(&slots[i], 0);
