@@ -273,7 +273,7 @@ tests_fault_calls_SOURCES = tests/fault/calls.c tests/fault/workload.c tests/fau
 	tests/fault/workload.h tests/fault/inject.h
 # The calls of the rooms, and of nothing else, pass through tests/fault/inject.c.
 wrapped = mmap mprotect munmap mremap madvise syscall pthread_create pthread_key_create pthread_setspecific getrlimit \
-	getcpu fcntl dlopen
+	getcpu fcntl dlopen open read
 tests_fault_calls_LDFLAGS = $(AM_LDFLAGS) $(foreach name,$(wrapped),-Wl,--wrap=$(name))
 
 tests_examples_small_int_SOURCES = \

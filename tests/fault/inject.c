@@ -6,6 +6,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -39,6 +40,11 @@ static const struct {
 	[CALL_GETCPU] = { "getcpu", ENOSYS },
 	[CALL_FCNTL] = { "fcntl", EMFILE },
 	[CALL_DLOPEN] = { "dlopen", ENOMEM },
+	[CALL_OPEN] = { "open", EACCES },
+	[CALL_READ] = { "read", EIO },
+	[CALL_WRITE] = { "write", ENOSPC },
+	[CALL_MOVE_PAGES] = { "move_pages", EPERM },
+	[CALL_GETRANDOM] = { "getrandom", ENOSYS },
 };
 
 static struct fault armed[MOST_FAULTS];
@@ -188,6 +194,16 @@ static int call_of(long number, const long *args)
 		return CALL_MBIND;
 	case SYS_futex:
 		return (args[1] & FUTEX_CMD_MASK) == FUTEX_WAIT ? CALL_FUTEX_WAIT : -1;
+	case SYS_openat:
+		return CALL_OPEN;
+	case SYS_read:
+		return CALL_READ;
+	case SYS_write:
+		return CALL_WRITE;
+	case SYS_move_pages:
+		return CALL_MOVE_PAGES;
+	case SYS_getrandom:
+		return CALL_GETRANDOM;
 	default:
 		return -1;
 	}
@@ -264,6 +280,24 @@ int __wrap_fcntl(int fd, int command, ...)
 	int arg = va_arg(list, int);
 	va_end(list);
 	return fails(CALL_FCNTL) ? -1 : __real_fcntl(fd, command, arg);
+}
+
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...)
+{
+	va_list list;
+	va_start(list, flags);
+	unsigned mode = flags & O_CREAT ? va_arg(list, unsigned) : 0;
+	va_end(list);
+	return fails(CALL_OPEN) ? -1 : __real_open(path, flags, mode);
+}
+
+ssize_t __real_read(int fd, void *data, size_t size);
+ssize_t __wrap_read(int fd, void *data, size_t size);
+ssize_t __wrap_read(int fd, void *data, size_t size)
+{
+	return fails(CALL_READ) ? -1 : __real_read(fd, data, size);
 }
 
 /* dlerror is not asked by the rooms, so nothing is owed to it. */

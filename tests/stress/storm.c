@@ -27,7 +27,7 @@
 #define MOST_LIVE (128 * MIB)
 #define PARTS 10 /* of the time: the threads rest after each */
 #define FORK_MS 150
-#define CHILD_SECONDS 60
+#define CHILD_SECONDS 300 /* of which a loaded machine gives it few */
 
 /* C++'s operators, by their mangled names; a sanitizer has its own. */
 #if SLOWER == 1
