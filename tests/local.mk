@@ -182,6 +182,7 @@ TEST_FILES = \
 	tests/model/relacy/lock.cc \
 	tests/model/relacy/remote.cc \
 	tests/model/relacy/shim.h \
+	tests/model/park.pml \
 	tests/model/remote.pml \
 	tests/model/retire.pml \
 	tests/numa/check \

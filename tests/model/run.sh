@@ -19,7 +19,7 @@ command -v "${compile[0]}" >/dev/null || skip "no C compiler: ${compile[0]}"
 
 # --- what is run -----------------------------------------------------------------------------------------------------
 
-models=(claim fork_lists remote retire fork_locks)
+models=(claim fork_lists remote park retire fork_locks)
 
 # runs: each word a run, its switches joined by commas; "-" stands for none. mutations: as runs.
 declare -A runs mutations
@@ -30,6 +30,9 @@ runs[fork_lists]="BLOCKS=3,OPS=3"
 mutations[fork_lists]="FORK_NO_DIVERT FORK_NO_BARRIER_2 FORK_TRUST_HEAD"
 runs[remote]="- THIRD=0,ACTIONS_A=1,ACTIONS_B=2 DORMANT=A,ACTIONS_A=1"
 mutations[remote]="NO_LOOK LEAVE_EARLY EARLY_LOOK NO_FORWARD FORGET_PENDING LINK_LATE ADD_LATE THIRD=0,LOOSE_MOVE"
+runs[park]="- LIVES=1,OPS=2"
+mutations[park]="OBTAIN_UNLOCKED ATTACH_UNLOCKED OFFER_EARLY KEEP_CURRENT KEEP_KIND RINGS_FIRST SKIP_PARKED
+	WARM=0,KEEP_ALL"
 runs[retire]="- ARENAS=2,PURGERS=2"
 mutations[retire]="NO_GRACE NO_PASS NO_VISIT NO_PINS PINS_OUTSIDE NOT_EMPTY UNLIST_LATE DELETE_LATE
 	ADMIT_LATE ASK_EARLY
