@@ -123,7 +123,8 @@ STRUCTURE_TESTS = \
 	tests/structure/layers.sh \
 	tests/structure/linking.sh \
 	tests/structure/needed.sh \
-	tests/structure/probes.sh
+	tests/structure/probes.sh \
+	tests/structure/results.sh
 
 # The quarry command; the program looks at damaged processes.
 TOOLS_TESTS = \
@@ -166,7 +167,9 @@ NUMA_PARTS = \
 # What tests include or start beside their own source.
 TEST_FILES = \
 	tests/abi/blackbox.h \
+	tests/RESULTS.md \
 	tests/coverage \
+	tests/evidence \
 	tests/examples/global_alloc.rs \
 	tests/fuzz/corpus \
 	tests/fuzz/findings \
@@ -204,6 +207,7 @@ TEST_FILES = \
 	tests/unit/machine.h \
 	tests/unit/unit.h \
 	tests/packages.sh \
+	tests/results \
 	tests/run-test \
 	tests/structure/common.sh \
 	tests/structure/installed.sh \
@@ -386,6 +390,11 @@ check-numa-peers:
 .PHONY: fuzz
 fuzz:
 	AM_CPPFLAGS='$(AM_CPPFLAGS)' $(srcdir)/tests/fuzz/run $(core_rooms)
+
+# All of what tests/RESULTS.md shows, anew: three hours.
+.PHONY: evidence
+evidence: all
+	$(top_srcdir)/tests/evidence --build '$(abs_builddir)'
 
 # Lines and branches of lib/ that the tests reach, in a build of its own. Nothing is held to time or size there.
 COVERED_TESTS = $(UNIT_TESTS) $(FAULT_TESTS) $(STRESS_TESTS) $(FUZZ_TESTS) tests/abi/contract tests/abi/introspection \
