@@ -70,20 +70,34 @@ def watched_short(report):
 
 # --- CPython ---
 
-def python_table(report, base="pymalloc"):
-	counts = report["counts"]
-	names = [who for who in report["allocators"] if any(who in row for row in counts.values())]
-	lines = []
-	for who in names:
-		ratios = [row[who] / row[base] if who in row and base in row else None for row in counts.values()]
-		mean = benchlib.geometric_mean(ratios) if None not in ratios else None
-		lines.append([who] + ["%.3f" % ratio if ratio else "" for ratio in ratios + [mean]])
-	return benchlib.table(["instructions, of %s" % base] + list(counts) + ["mean"], lines)
+PYTHON_BASE = "pymalloc"
+
+
+def python_ratios(report, what):
+	"""By interpreter: the ratio to pymalloc in each script, None where there is none, and their mean."""
+	found = {}
+	for who in report["allocators"]:
+		ratios = [row[who] / row[PYTHON_BASE] if who in row and PYTHON_BASE in row else None
+			for row in report[what].values()]
+		found[who] = ratios + [None if None in ratios else benchlib.geometric_mean(ratios)]
+	return found
+
+
+def python_table(report):
+	"""Instructions and peak in each cell."""
+	counts, peaks = python_ratios(report, "counts"), python_ratios(report, "peaks")
+	lines = [[who] + ["%.2f, %.2f" % pair if None not in pair else "" for pair in zip(counts[who], peaks[who])]
+		for who in counts]
+	return benchlib.table(["instructions, peak"] + list(report["counts"]) + ["means"], lines)
 
 
 def python_text(report):
-	parts = [machine_line(report), python_table(report),
-		"Counted by cachegrind over the whole process; the means are geometric."]
+	parts = [machine_line(report)]
+	for what, title in (("counts", "instructions"), ("peaks", "peak resident size")):
+		lines = [[who] + ["%.3f" % ratio if ratio else "" for ratio in ratios]
+			for who, ratios in python_ratios(report, what).items()]
+		parts.append(benchlib.table(["%s, of %s" % (title, PYTHON_BASE)] + list(report[what]) + ["mean"], lines))
+	parts.append("Instructions are counted by cachegrind over the whole process; means are geometric.")
 	return "\n\n".join(parts + report["failures"])
 
 
@@ -109,7 +123,7 @@ EXHIBITS = {
 		"with a free list that keeps them. What is resident, without the program's own table.", ints_text, ints_table),
 	"watched": Exhibit("A server that is watched", "The demo's server under its load, alone and with `quarry top` on a "
 		"terminal looking at it (`bench/watched`).", watched_text, watched_short),
-	"python_counts": Exhibit("CPython, instructions", "One interpreter at the same scripts, with its memory from each "
-		"(`bench/python --instructions`): `quarry` with all three domains of CPython's, `quarry-arena` as arenas for "
-		"pymalloc, the others by PYTHONMALLOC=malloc.", python_text, python_table),
+	"python_counts": Exhibit("CPython on each allocator", "One interpreter at the same scripts, with its memory from each "
+		"(`bench/python --instructions`): `quarry` serves all three of CPython's domains, `quarry-arena` the arenas of "
+		"pymalloc, the others come by PYTHONMALLOC=malloc. Ratios to pymalloc.", python_text, python_table),
 }
