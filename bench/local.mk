@@ -45,10 +45,6 @@ INTS_PARTS = \
 	bench/make_ints \
 	bench/make_ints_quarry
 
-# What bench/publish has kept, by kind.
-BENCH_RESULTS = \
-	bench/results/frame.json
-
 BENCH_FILES = \
 	bench/NUMA-MODEL.md \
 	bench/RESULTS.md \
@@ -79,8 +75,8 @@ BENCH_FILES = \
 	bench/publish \
 	bench/python \
 	bench/report.py \
+	bench/results \
 	bench/results.svg \
-	$(BENCH_RESULTS) \
 	bench/rows.py \
 	bench/run \
 	bench/terminal.py \
