@@ -117,7 +117,40 @@ def ints_text(report):
 		"Medians of %d interleaved rounds." % report["options"]["rounds"]])
 
 
+# --- the price of the checks ---
+
+def checks_table(report, key, title, base="without"):
+	names = list(report["allocators"])
+	rows = report[key]
+	lines = []
+	for load, values in rows.items():
+		line = [load] + ["%.3f" % (values[who] / values[base]) if who in values and base in values else "" for who in names]
+		if key == "instructions":
+			line = [load] + ["%.1f" % values[who] if who in values else "" for who in names]
+		lines.append(line + (["%.1f %%" % (100 * (report["noise"][load] or 0))] if key == "times" else []))
+	ratios = {who: [values[who] / values[base] for values in rows.values() if who in values and base in values]
+		for who in names}
+	means = ["%.3f" % benchlib.geometric_mean(ratios[who]) if ratios[who] else "" for who in names]
+	lines.append(["geometric mean, of %s" % base] + means + ([""] if key == "times" else []))
+	return benchlib.table([title] + names + (["noise"] if key == "times" else []), lines)
+
+
+def checks_text(report):
+	parts = [machine_line(report), checks_table(report, "instructions", "instructions per pair")]
+	if report["times"]:
+		parts += [checks_table(report, "times", "CPU time, of without"),
+			"Medians of %d interleaved rounds; noise is that of the default library." % report["options"]["rounds"]]
+	return "\n\n".join(parts + report["failures"])
+
+
+def checks_short(report):
+	return checks_table(report, "instructions", "instructions per pair")
+
+
 EXHIBITS = {
+	"checks": Exhibit("Price of the checks", "What looking for misuse costs (`bench/checks`): the default library beside the "
+		"same configured with `--disable-checks`, the hardened one and LLVM's scudo, which valgrind cannot count.",
+		checks_text, checks_short),
 	"ints": Exhibit("Objects of 24 bytes", "What Python 2's integers did (`bench/ints`): objects made and dropped 100,000 at "
 		"a time, then all made and all dropped, in one of Quarry's typed caches, by malloc of each allocator, and in blocks "
 		"with a free list that keeps them. What is resident, without the program's own table.", ints_text, ints_table),

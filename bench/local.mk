@@ -52,6 +52,7 @@ BENCH_FILES = \
 	bench/benchlib.py \
 	bench/build-field \
 	bench/chart \
+	bench/checks \
 	bench/compare \
 	bench/demo \
 	bench/exhibits.py \

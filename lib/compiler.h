@@ -76,6 +76,11 @@
 #ifndef QUARRY_HARDENED
 #define QUARRY_HARDENED 0
 #endif
+#ifndef QUARRY_NO_CHECKS
+#define QUARRY_NO_CHECKS 0
+#endif
+/* Is misuse looked for where that costs instructions? --disable-checks says no, but not for the hardened library. */
+#define QUARRY_CHECKS (!QUARRY_NO_CHECKS || QUARRY_HARDENED)
 /* Is there a bit per block that says whether the program has freed it? Then every call takes the slow entries. */
 #define QUARRY_BLOCK_BITS (QUARRY_DEBUG || QUARRY_HARDENED)
 

@@ -471,7 +471,8 @@ static cold_path void send_list_home(unsigned szidx)
 static force_inline void put_locked(struct heap *heap, struct block *block, uint32_t word)
 {
 	unsigned szidx = word_szidx(word);
-	if (unlikely(heap->cache.head[szidx] == block || heap->outbox[cache_bucket(word_owner(word))].head == block)) {
+	if (QUARRY_CHECKS &&
+	    unlikely(heap->cache.head[szidx] == block || heap->outbox[cache_bucket(word_owner(word))].head == block)) {
 		entry_free_twice(block, word);
 	} else if (word_owner(word) == heap->id || is_wanted(heap, word)) {
 		if (cache_push(&heap->cache, szidx, block))
@@ -514,7 +515,7 @@ static force_inline void keep(struct block *block, uint32_t word)
 	struct heap *heap = cache_announce(szidx);
 	if (unlikely(heap == &heap_empty))
 		free_locked(block, word);
-	else if (unlikely(heap->cache.head[szidx] == block))
+	else if (QUARRY_CHECKS && unlikely(heap->cache.head[szidx] == block))
 		entry_free_twice(block, word);
 	else if (cache_push(&heap->cache, szidx, block))
 		entry_overflow(word);
@@ -530,7 +531,7 @@ static force_inline void post(struct block *block, uint32_t word)
 	struct heap *heap = cache_announce((uint32_t)(NB_SIZE_CLASSES + bucket));
 	struct outbox *box = &heap->outbox[bucket];
 	struct block *head = box->head;
-	if (unlikely(head == block)) {
+	if (QUARRY_CHECKS && unlikely(head == block)) {
 		entry_free_twice(block, word);
 		return;
 	}
@@ -558,10 +559,15 @@ static void send_home(struct block *block, uint32_t word)
 	remote_push(word_owner(word), block, block, nbytes);
 }
 
+static force_inline bool is_misplaced(const void *ptr, uint32_t word)
+{
+	return QUARRY_CHECKS && entry_is_interior(ptr, word);
+}
+
 /* Without a heap, or a misuse. */
 static cold_path void free_odd(struct block *block, uint32_t word)
 {
-	if (entry_is_interior(block, word))
+	if (is_misplaced(block, word))
 		entry_report_misuse("free of an interior pointer", block, word);
 	else if (thread_heap() != NULL)
 		free_locked(block, word);
@@ -577,7 +583,7 @@ static cold_path void free_of_region(void *ptr, uint32_t word)
 
 static force_inline void free_small(struct block *block, uint32_t word)
 {
-	bool interior = entry_is_interior(block, word);
+	bool interior = is_misplaced(block, word);
 	if (unlikely(word_is_region(word)) && !interior) {
 		free_of_region(block, word);
 		return;
@@ -657,7 +663,7 @@ void entry_free_raw(void *ptr)
 	uint32_t word = address_map_word(ptr);
 	if (!word_is_pool(word))
 		free_big(ptr, word);
-	else if (entry_is_interior(ptr, word))
+	else if (is_misplaced(ptr, word))
 		entry_report_misuse("free of an interior pointer", ptr, word);
 	else if (word_is_region(word))
 		free_of_region(ptr, word);

@@ -112,7 +112,7 @@ static force_inline void entry_free_found(void *ptr, uint32_t word)
 		return;
 	}
 	unsigned szidx = word_szidx(word);
-	if (unlikely(heap->cache.head[szidx] == ptr))
+	if (QUARRY_CHECKS && unlikely(heap->cache.head[szidx] == ptr))
 		entry_free_twice(ptr, word);
 	else if (cache_push(&heap->cache, szidx, ptr))
 		entry_overflow(word);
@@ -146,7 +146,9 @@ cold_path void entry_free_checked(void *ptr, size_t nbytes, bool strict);
 
 static force_inline void entry_free_sized(void *ptr, size_t nbytes)
 {
-	if (unlikely(!entry_free_if_of_size(ptr, nbytes)))
+	if (!QUARRY_CHECKS)
+		entry_free(ptr);
+	else if (unlikely(!entry_free_if_of_size(ptr, nbytes)))
 		entry_free_checked(ptr, nbytes, false);
 }
 

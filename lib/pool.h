@@ -157,11 +157,11 @@ static force_inline enum pool_change pool_push_at(struct pool_header *pool, cons
 {
 	size_t offset = (size_t)((char *)block - start);
 	unsigned index = sizeclass_block_index(pool->szidx, offset);
-	if (unlikely(index * sizeclass_nbytes(pool->szidx) != offset || offset >= pool->nextoffset))
+	if (QUARRY_CHECKS && unlikely(index * sizeclass_nbytes(pool->szidx) != offset || offset >= pool->nextoffset))
 		return POOL_NO_BLOCK;
 	_Atomic uint64_t *word = &pool->free_bits[index / 64];
 	uint64_t bits = atomic_load_explicit(word, memory_order_relaxed), bit = (uint64_t)1 << index % 64;
-	if (unlikely(bits & bit))
+	if (QUARRY_CHECKS && unlikely(bits & bit))
 		return POOL_DOUBLE_FREE;
 	atomic_store_explicit(word, bits | bit, memory_order_relaxed);
 	block_set_next(block, pool->freeblock);

@@ -8,6 +8,6 @@ command -v python3 >/dev/null || {
 	exit 77
 }
 chances=(--hardened "$lib/libquarry_malloc_hardened.so")
-# Where everything is hardened there is no other library.
-[ "${QUARRY_ALL_HARDENED:-no}" != no ] || chances+=(--default "$lib/libquarry_malloc.so")
+# Where everything is hardened there is no other library, and one without checks is held to nothing.
+[ "${QUARRY_ALL_HARDENED:-no}" != no ] || [ "${QUARRY_CHECKS:-yes}" = no ] || chances+=(--default "$lib/libquarry_malloc.so")
 exec "$QUARRY_SOURCE_DIR/tests/misuse/matrix" "${chances[@]}"
