@@ -163,6 +163,22 @@ static inline size_t mapping_count(void)
 	return count;
 }
 
+/* What a child writes into a pipe until its end, as text; its wait status. */
+static inline int child_said(pid_t child, const int ends[2], char *text, size_t size)
+{
+	size_t length = 0;
+	ssize_t part;
+	int status;
+
+	close(ends[1]);
+	while ((part = read(ends[0], text + length, size - 1 - length)) > 0)
+		length += (size_t)part;
+	text[length] = 0;
+	close(ends[0]);
+	CHECK(waitpid(child, &status, 0) == child);
+	return status;
+}
+
 /*
  * A block's bytes follow from its address, size and a tag: a block handed out twice, moved wrongly or written by
  * somebody else shows. Beyond 4 KiB only the first and last KiB and one line per 1 KiB are written, for speed.

@@ -10,9 +10,7 @@ static char said[65536];
 /* What a fresh process writes to stderr; it must end well. */
 static void run_with(const char *conf, const char *action)
 {
-	size_t length = 0;
-	int ends[2], status;
-	ssize_t part;
+	int ends[2];
 
 	if (conf != NULL)
 		CHECK(setenv("QUARRY_CONF", conf, 1) == 0);
@@ -24,12 +22,7 @@ static void run_with(const char *conf, const char *action)
 	pid_t child = start_self(action, NULL);
 	CHECK(dup2(kept, 2) == 2);
 	close(kept);
-	close(ends[1]);
-	while ((part = read(ends[0], said + length, sizeof said - 1 - length)) > 0)
-		length += (size_t)part;
-	said[length] = 0;
-	close(ends[0]);
-	CHECK(waitpid(child, &status, 0) == child);
+	int status = child_said(child, ends, said, sizeof said);
 	CHECKF(status == 0, "  QUARRY_CONF=\"%.200s\": status 0x%x; it said: %.200s", conf, status, said);
 }
 

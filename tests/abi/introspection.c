@@ -143,8 +143,6 @@ static void check_malloc_stats(void)
 {
 	char text[16384];
 	int pipe_ends[2];
-	size_t length = 0;
-	ssize_t part;
 
 	CHECK(pipe(pipe_ends) == 0);
 	pid_t child = fork();
@@ -154,13 +152,9 @@ static void check_malloc_stats(void)
 		malloc_stats();
 		_exit(0);
 	}
-	close(pipe_ends[1]);
-	while ((part = read(pipe_ends[0], text + length, sizeof text - 1 - length)) > 0)
-		length += (size_t)part;
-	text[length] = 0;
-	close(pipe_ends[0]);
-	CHECK(waitpid(child, NULL, 0) == child);
-	CHECKF(strpbrk(text, "0123456789") != NULL && length < 16000, "  malloc_stats wrote %zu bytes", length);
+	child_said(child, pipe_ends, text, sizeof text);
+	CHECKF(strpbrk(text, "0123456789") != NULL && strlen(text) < 16000, "  malloc_stats wrote %zu bytes",
+	       strlen(text));
 }
 
 int main(void)

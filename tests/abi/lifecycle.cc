@@ -135,9 +135,7 @@ static int run_child(void)
 int main(int argc, char **)
 {
 	char word[32] = "";
-	size_t length = 0;
-	int ends[2], status;
-	ssize_t part;
+	int ends[2];
 
 	test_start(60);
 	if (argc == 2)
@@ -151,12 +149,7 @@ int main(int argc, char **)
 			execl("/proc/self/exe", "lifecycle", "child", (char *)NULL);
 			_exit(2);
 		}
-		close(ends[1]);
-		for (length = 0; (part = read(ends[0], word + length, sizeof word - 1 - length)) > 0;)
-			length += (size_t)part;
-		word[length] = 0;
-		close(ends[0]);
-		CHECK(waitpid(child, &status, 0) == child);
+		int status = child_said(child, ends, word, sizeof word);
 		CHECKF(status == 0 && strcmp(word, phases) == 0, "  phases \"%s\" of \"%s\", status 0x%x", word, phases,
 		       status);
 	}

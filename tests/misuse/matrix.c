@@ -65,9 +65,7 @@ static enum outcome outcome_of(int status, const char *said)
 
 static enum outcome try(const struct misuse_case *misuse, uint64_t seed, char *said, size_t size)
 {
-	int ends[2], status;
-	size_t length = 0;
-	ssize_t part;
+	int ends[2];
 
 	CHECK(pipe2(ends, O_CLOEXEC) == 0);
 	pid_t child = fork();
@@ -77,12 +75,7 @@ static enum outcome try(const struct misuse_case *misuse, uint64_t seed, char *s
 			_exit(EXIT_CRASHED);
 		begin_trial(misuse, seed);
 	}
-	close(ends[1]);
-	while ((part = read(ends[0], said + length, size - 1 - length)) > 0)
-		length += (size_t)part;
-	said[length] = 0;
-	close(ends[0]);
-	CHECK(waitpid(child, &status, 0) == child);
+	int status = child_said(child, ends, said, size);
 	return outcome_of(status, said);
 }
 

@@ -508,18 +508,21 @@ static void poison_live(uint64_t *rng)
 	go_on(rng, nbytes);
 }
 
-/* Fake size, as for headers before blocks: a size that reaches over the next block is written before one, which is then
- * freed and asked for at that size. */
-static void fake_size(uint64_t *rng)
+/*
+ * A size that reaches over the next block is written where other allocators have a block's header, by an index before the
+ * block or by an overflow from the block before it; then the block is freed and asked for at that size.
+ */
+static void write_size(uint64_t *rng, int by_overflow)
 {
 	size_t nbytes = 24 + 16 * rng_below(rng, 30);
 	begin(rng, nbytes);
 	char *first = obtain(nbytes), *second = obtain(nbytes), *third = obtain(nbytes);
+	char *header = by_overflow ? first + (nbytes + 7) / 8 * 8 : (char *)hide(second) - sizeof(size_t);
 
 	forbidden = third;
 	forbidden_nbytes = nbytes;
 	accessing = 1;
-	((size_t volatile *)hide(second))[-1] = 2 * (nbytes + 8) | 1;
+	*(size_t volatile *)(void *)header = 2 * (nbytes + 8) | 1;
 	accessing = 0;
 	release(second);
 	check_handed_out(obtain(2 * nbytes), 2 * nbytes);
@@ -527,22 +530,14 @@ static void fake_size(uint64_t *rng)
 	go_on(rng, nbytes);
 }
 
-/* Overlapping chunks: an overflow into the next block's header makes that one larger before it is freed. */
+static void fake_size(uint64_t *rng)
+{
+	write_size(rng, 0);
+}
+
 static void overlap(uint64_t *rng)
 {
-	size_t nbytes = 24 + 16 * rng_below(rng, 30);
-	begin(rng, nbytes);
-	char *first = obtain(nbytes), *second = obtain(nbytes), *third = obtain(nbytes);
-
-	forbidden = third;
-	forbidden_nbytes = nbytes;
-	accessing = 1;
-	*(size_t volatile *)(void *)(first + (nbytes + 7) / 8 * 8) = 2 * (nbytes + 8) | 1;
-	accessing = 0;
-	release(second);
-	check_handed_out(obtain(2 * nbytes), 2 * nbytes);
-	release(first);
-	go_on(rng, nbytes);
+	write_size(rng, 1);
 }
 
 /* A chunk of the attacker's making, header and all, in static memory, is freed and asked for. */

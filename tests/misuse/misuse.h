@@ -89,9 +89,7 @@ static inline void warm_up(size_t nbytes)
 static inline int misuse_process(size_t number, const char *state, const char *conf, char *said, size_t size)
 {
 	char argument[24];
-	int ends[2], status;
-	size_t length = 0;
-	ssize_t part;
+	int ends[2];
 
 	snprintf(argument, sizeof argument, "%zu", number);
 	CHECK(setenv("QUARRY_CONF", conf, 1) == 0 && pipe2(ends, O_CLOEXEC) == 0);
@@ -100,13 +98,7 @@ static inline int misuse_process(size_t number, const char *state, const char *c
 	pid_t child = start_self(argument, state);
 	CHECK(dup2(kept, 2) == 2);
 	close(kept);
-	close(ends[1]);
-	while ((part = read(ends[0], said + length, size - 1 - length)) > 0)
-		length += (size_t)part;
-	said[length] = 0;
-	close(ends[0]);
-	CHECK(waitpid(child, &status, 0) == child);
-	return status;
+	return child_said(child, ends, said, size);
 }
 
 /* The line must name the address, or for an interior pointer any address of the block; and what is known of it. */

@@ -7,7 +7,6 @@
  */
 #include "stress.h"
 
-#define THREADS 6
 #define SLOTS 2048
 #define LIFETIME 20000 /* steps of a thread */
 #define MOST_LIVE (192 * MIB)
@@ -15,7 +14,6 @@
 static struct slot slots[SLOTS];
 
 static size_t live;
-static int stop;
 
 static void count(size_t more, size_t less)
 {
@@ -61,15 +59,13 @@ static void *live_a_while(void *arg)
 {
 	uint64_t number = (uint64_t)(uintptr_t)arg, rng = test_seed(number + 1);
 
-	for (int i = 0; i < LIFETIME && !__atomic_load_n(&stop, __ATOMIC_RELAXED); i++)
+	for (int i = 0; i < LIFETIME && crowd_goes_on(); i++)
 		step(&rng, number % 1000);
 	return NULL;
 }
 
 int main(void)
 {
-	pthread_t threads[THREADS];
-	uintptr_t started = 0;
 	uint64_t rng, live_before;
 
 	test_start(60);
@@ -77,19 +73,10 @@ int main(void)
 	live_before = stats_live();
 	for (int i = 0; i < SLOTS; i++)
 		pthread_mutex_init(&slots[i].lock, NULL);
-	for (int i = 0; i < THREADS; i++)
-		CHECK(pthread_create(&threads[i], NULL, live_a_while, (void *)started++) == 0);
-	for (double end = now() + test_seconds(3); now() < end;) {
-		size_t oldest = started % THREADS;
-		CHECK(pthread_join(threads[oldest], NULL) == 0);
-		CHECK(pthread_create(&threads[oldest], NULL, live_a_while, (void *)started++) == 0);
-	}
-	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
-	for (int i = 0; i < THREADS; i++)
-		CHECK(pthread_join(threads[i], NULL) == 0);
+	size_t started = crowd_lives(live_a_while, test_seconds(3), NULL);
 	for (int i = 0; i < SLOTS; i++)
 		piece_free(&rng, &slots[i].piece);
-	say("%zu threads", (size_t)started);
+	say("%zu threads", started);
 	quarry_trim(0);
 	CHECKF(stats_live() == live_before, "  live before %llu bytes, after %llu", (unsigned long long)live_before,
 	       (unsigned long long)stats_live());

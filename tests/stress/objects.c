@@ -9,7 +9,6 @@
 #include <quarry/cache.h>
 #include <sys/wait.h>
 
-#define THREADS 6
 #define SLOTS 4096
 #define LIFETIME 30000 /* steps of a thread */
 #define CACHES 3
@@ -22,7 +21,6 @@ struct object {
 static const size_t sizes[CACHES] = {24, 40, 700};
 static struct quarry_cache *caches[CACHES];
 static struct object *_Atomic slots[CACHES][SLOTS];
-static int stop;
 
 /* ThreadSanitizer ends a child of threads that starts one, as Quarry does to give memory back. */
 #if defined(__SANITIZE_THREAD__)
@@ -97,7 +95,7 @@ static void make_and_destroy(void)
 static void *live_a_while(void *arg)
 {
 	uint64_t rng = test_seed((uint64_t)(uintptr_t)arg + 1);
-	for (int i = 0; i < LIFETIME && !__atomic_load_n(&stop, __ATOMIC_RELAXED); i++) {
+	for (int i = 0; i < LIFETIME && crowd_goes_on(); i++) {
 		step(&rng);
 		if (rng_below(&rng, 3000) == 0)
 			quarry_cache_trim(caches[rng_below(&rng, CACHES)]);
@@ -118,7 +116,7 @@ static void live_alone(void)
 				quarry_cache_free(caches[kind], slots[kind][i]);
 		quarry_cache_trim(caches[kind]);
 		CHECK(quarry_cache_stats_get(caches[kind], &stats, sizeof stats) == 0);
-		CHECKF(stats.live <= THREADS && stats.cached == 0, "  %llu out", (unsigned long long)stats.live);
+		CHECKF(stats.live <= CROWD && stats.cached == 0, "  %llu out", (unsigned long long)stats.live);
 	}
 	_exit(0);
 }
@@ -151,25 +149,11 @@ static void finish(void)
 
 int main(void)
 {
-	pthread_t threads[THREADS];
-	uintptr_t started = 0;
-
 	test_start(60);
 	uint64_t live_before = stats_live();
 	for (unsigned kind = 0; kind < CACHES; kind++)
 		caches[kind] = make(kind);
-	for (int i = 0; i < THREADS; i++)
-		CHECK(pthread_create(&threads[i], NULL, live_a_while, (void *)started++) == 0);
-	for (double end = now() + test_seconds(3); now() < end;) {
-		size_t oldest = started % THREADS;
-		CHECK(pthread_join(threads[oldest], NULL) == 0);
-		CHECK(pthread_create(&threads[oldest], NULL, live_a_while, (void *)started++) == 0);
-		if (FORKS)
-			fork_once();
-	}
-	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
-	for (int i = 0; i < THREADS; i++)
-		CHECK(pthread_join(threads[i], NULL) == 0);
+	crowd_lives(live_a_while, test_seconds(3), FORKS ? fork_once : NULL);
 	finish();
 	quarry_trim(0);
 	CHECKF(stats_live() <= live_before + 4096, "  live before %llu bytes, after %llu", (unsigned long long)live_before,

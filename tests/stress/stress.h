@@ -118,6 +118,44 @@ static inline uint64_t stats_live(void)
 	return stats.live;
 }
 
+/* --- threads that end and are replaced ---------------------------------------------------------------------------- */
+
+#define CROWD 6
+
+static int crowd_is_over;
+
+/* For the loops of a crowd's threads. */
+static inline int crowd_goes_on(void)
+{
+	return !__atomic_load_n(&crowd_is_over, __ATOMIC_RELAXED);
+}
+
+/*
+ * For so many seconds CROWD threads of `live`, which gets a number of its own each: the oldest is awaited and replaced,
+ * again and again, and `meanwhile`, if any, is called each time. Returns how many there were.
+ */
+static inline size_t crowd_lives(void *(*live)(void *), double seconds, void (*meanwhile)(void))
+{
+	pthread_t threads[CROWD];
+	uintptr_t started = 0;
+
+	for (int i = 0; i < CROWD; i++)
+		CHECK(pthread_create(&threads[i], NULL, live, (void *)started++) == 0);
+	for (double end = now() + seconds; now() < end;) {
+		size_t oldest = started % CROWD;
+		CHECK(pthread_join(threads[oldest], NULL) == 0);
+		CHECK(pthread_create(&threads[oldest], NULL, live, (void *)started++) == 0);
+		if (meanwhile != NULL)
+			meanwhile();
+	}
+	__atomic_store_n(&crowd_is_over, 1, __ATOMIC_RELAXED);
+	for (int i = 0; i < CROWD; i++)
+		CHECK(pthread_join(threads[i], NULL) == 0);
+	return started;
+}
+
+/* --- exchange ----------------------------------------------------------------------------------------------------- */
+
 /* A place of a table that threads exchange pieces through. */
 struct slot {
 	pthread_mutex_t lock;
