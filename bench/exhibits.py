@@ -8,6 +8,7 @@ of it, is what its runner prints and bench/RESULTS.md has; `short` is for README
 import collections
 import json
 import statistics
+import textwrap
 
 import benchlib
 
@@ -35,6 +36,11 @@ def write(report, path):
 		file.write("{\n%s\n}\n" % ",\n".join(parts))
 
 
+def load_of(report):
+	"""What else ran while it was measured."""
+	return report["machine"]["load"].split()[0]
+
+
 # --- quarry top ---
 
 def delay_name(delay):
@@ -56,16 +62,16 @@ def watched_table(report):
 	return benchlib.table(["the demo's server"] + [delay_name(delay) for delay in delays], lines), spread
 
 
-def watched_text(report):
-	table, spread = watched_table(report)
-	options = report["options"]
-	return "\n\n".join([machine_line(report), table,
-		"Medians of %d rounds of %g s with each in turn; half the distance between quartiles of the throughput is %.0f %%." %
-		(len(report["rounds"]), options["seconds"], spread * 100)])
-
-
 def watched_short(report):
-	return watched_table(report)[0]
+	table, spread = watched_table(report)
+	said = "Medians of %d rounds of %g s with each in turn; half the distance between the quartiles of the throughput was " \
+		"%.0f %%, at a load average of %s."
+	said %= (len(report["rounds"]), report["options"]["seconds"], spread * 100, load_of(report))
+	return "%s\n\n%s" % (table, textwrap.fill(said, 120))
+
+
+def watched_text(report):
+	return "%s\n\n%s" % (machine_line(report), watched_short(report))
 
 
 # --- CPython ---
@@ -112,9 +118,13 @@ def ints_table(report):
 		columns], lines)
 
 
+def ints_short(report):
+	return "%s\n\n%s" % (ints_table(report), "Medians of %d interleaved rounds, at a load average of %s." %
+		(report["options"]["rounds"], load_of(report)))
+
+
 def ints_text(report):
-	return "\n\n".join([machine_line(report), ints_table(report),
-		"Medians of %d interleaved rounds." % report["options"]["rounds"]])
+	return "%s\n\n%s" % (machine_line(report), ints_short(report))
 
 
 # --- the price of the checks ---
@@ -153,7 +163,7 @@ EXHIBITS = {
 		checks_text, checks_short),
 	"ints": Exhibit("Objects of 24 bytes", "What Python 2's integers did (`bench/ints`): objects made and dropped 100,000 at "
 		"a time, then all made and all dropped, in one of Quarry's typed caches, by malloc of each allocator, and in blocks "
-		"with a free list that keeps them. What is resident, without the program's own table.", ints_text, ints_table),
+		"with a free list that keeps them. What is resident, without the program's own table.", ints_text, ints_short),
 	"watched": Exhibit("A server that is watched", "The demo's server under its load, alone and with `quarry top` on a "
 		"terminal looking at it (`bench/watched`).", watched_text, watched_short),
 	"python_counts": Exhibit("CPython on each allocator", "One interpreter at the same scripts, with its memory from each "
