@@ -157,10 +157,54 @@ def checks_short(report):
 	return checks_table(report, "instructions", "instructions per pair")
 
 
+# --- what is accounted for ---
+
+MIB = 1 << 20
+
+
+def mib(nbytes):
+	return "" if nbytes is None else "%.2f" % (nbytes / MIB)
+
+
+def gap_of(row):
+	"""Of what the kernel has resident, the part that is not accounted for."""
+	return row["gap"] / max(row["resident"], 1)
+
+
+def accounting_table(report):
+	columns = ("requested", "rounding", "live", "cached", "pools", "units", "kept", "clean", "records", "mapped", "resident",
+		"expected")
+	signs = {"rounding": "+", "live": "= ", "cached": "+", "pools": "+", "units": "+", "kept": "+", "clean": "+",
+		"records": "+", "mapped": "= "}
+	lines = [[row["load"], row["looks"]] + [mib(row[name]) for name in columns] + ["%+.1f %%" % (100 * gap_of(row))]
+		for row in report["rows"]]
+	return benchlib.table(["MiB", "looks"] + [signs.get(name, "") + name for name in columns] + ["gap"], lines)
+
+
+def accounting_verdict(report):
+	rows = report["rows"]
+	faults = ["%s: %s" % (row["load"], fault) for row in rows for fault in row["faults"]]
+	worst = max(rows, key=lambda row: abs(row["gap"])) if rows else None
+	estimated = any(row["requested_kind"] == 1 for row in rows)
+	return "\n\n".join(["does not add up: " + fault for fault in faults] + [
+		"%d looks at %d loads, %d faults%s%s." % (sum(row["looks"] for row in rows), len(rows), len(faults),
+			"; the largest gap to what the kernel has resident is %+.2f MiB, %+.1f %% (%s)" % (worst["gap"] / MIB,
+			100 * gap_of(worst), worst["load"]) if rows else "",
+			"; requested bytes are estimates by the profile" if estimated else "; requested bytes are exact")])
+
+
+def accounting_text(report):
+	return "\n\n".join([machine_line(report), accounting_table(report), accounting_verdict(report)])
+
+
 EXHIBITS = {
 	"checks": Exhibit("Price of the checks", "What looking for misuse costs (`bench/checks`): the default library beside the "
 		"same configured with `--disable-checks`, the hardened one and LLVM's scudo, which valgrind cannot count.",
 		checks_text, checks_short),
+	"accounting": Exhibit("What is accounted for", "The loads of the bench frame held still (`bench/accounting`), each at "
+		"the moment when most was live: from what the program asked for to what is mapped, step by step, and what the kernel "
+		"has resident of the arenas beside what is expected there (live and cached blocks, free pools and units; large "
+		"blocks lie elsewhere). The identity holds to the byte at every look.", accounting_text, accounting_verdict),
 	"ints": Exhibit("Objects of 24 bytes", "What Python 2's integers did (`bench/ints`): objects made and dropped 100,000 at "
 		"a time, then all made and all dropped, in one of Quarry's typed caches, by malloc of each allocator, and in blocks "
 		"with a free list that keeps them. What is resident, without the program's own table.", ints_text, ints_short),

@@ -81,7 +81,12 @@
 #endif
 /* Is misuse looked for where that costs instructions? --disable-checks says no, but not for the hardened library. */
 #define QUARRY_CHECKS (!QUARRY_NO_CHECKS || QUARRY_HARDENED)
+/* Is what the program asks for counted exactly (counting.h)? A hardened library has no need: usable is what was asked. */
+#if !defined(QUARRY_COUNTING) || QUARRY_HARDENED
+#undef QUARRY_COUNTING
+#define QUARRY_COUNTING 0
+#endif
 /* Is there a bit per block that says whether the program has freed it? Then every call takes the slow entries. */
-#define QUARRY_BLOCK_BITS (QUARRY_DEBUG || QUARRY_HARDENED)
+#define QUARRY_BLOCK_BITS (QUARRY_DEBUG || QUARRY_HARDENED || QUARRY_COUNTING)
 
 #endif

@@ -185,7 +185,8 @@ static uint32_t sample_of(const void *ptr, uint32_t word)
 
 static void choose(uint64_t rate, void *ptr, size_t nbytes)
 {
-	uint32_t number = sample_take(rate, nbytes);
+	size_t usable = address_map_word(ptr) == WORD_SPAN ? span_usable(ptr) : large_usable(ptr);
+	uint32_t number = sample_take(rate, nbytes, usable);
 	if (number == 0)
 		sample_drop();
 	else
@@ -197,6 +198,8 @@ static void *counted_big(void *ptr, size_t nbytes)
 {
 	uint64_t rate = sample_rate();
 	nbytes += nbytes == 0;
+	if (QUARRY_COUNTING && ptr != NULL)
+		counting_big(ptr, nbytes);
 	if (unlikely(rate != 0) && ptr != NULL && sample_count_big(rate, nbytes) && sample_is_due(rate, nbytes))
 		choose(rate, ptr, nbytes);
 	return ptr;
@@ -219,6 +222,8 @@ static cold_path void *malloc_due(unsigned node, size_t nbytes)
 	}
 	if (!QUARRY_HARDENED && address_map_word(ptr) == WORD_SPAN) /* what quarry_good_size promises */
 		span_set_usable(ptr, usable);
+	if (QUARRY_COUNTING)
+		counting_big(ptr, nbytes);
 	choose(rate, ptr, nbytes);
 	return ptr;
 }
@@ -289,6 +294,8 @@ static struct block *hand_out(struct block *block, unsigned szidx, size_t reques
 		return block;
 	uint32_t word = address_map_word(block);
 	mark_freed(block, word, false);
+	if (QUARRY_COUNTING)
+		counting_small(block, requested + (requested == 0));
 	if (QUARRY_HARDENED) {
 		if (unlikely(!harden_is_wiped(block, nbytes, sizeof(*block)))) {
 			entry_report_misuse("write after free", block, word);
@@ -315,6 +322,8 @@ static bool take_back(struct block *block, uint32_t word)
 		entry_report_misuse("double free", block, word);
 		return false;
 	}
+	if (QUARRY_COUNTING)
+		counting_small(block, 0);
 	return true;
 }
 
@@ -613,6 +622,8 @@ static __attribute__((noinline)) void free_big(void *ptr, uint32_t word)
 		return;
 	bool is_span = word == WORD_SPAN && (uintptr_t)ptr % POOL_SIZE == 0 && likely(span_owner(ptr) == NULL);
 	uint32_t sample = is_span ? span_sample(ptr) : large_sample(ptr);
+	if (QUARRY_COUNTING && (is_span || (region_of(ptr, word) == NULL && large_usable(ptr) != 0)))
+		counting_big(ptr, 0);
 	if (is_span)
 		span_free(ptr);
 	else if (region_of(ptr, word) != NULL)

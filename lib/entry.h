@@ -13,6 +13,7 @@
 #define QUARRY_ENTRY_H
 
 #include "cache.h"
+#include "counting.h"
 #include "sample.h"
 #include "topology.h"
 
@@ -67,6 +68,17 @@ enum effort { GROW, RECLAIM, GROW_AGAIN, GIVE_UP };
  * that there are. False: give up. No lock held.
  */
 bool entry_more_memory(unsigned node, uint64_t births, enum effort *effort);
+
+/** In builds that count: of the block at ptr, which stays where it is, nbytes are now what was asked for. */
+static inline void entry_recount(void *ptr, uint32_t word, size_t nbytes)
+{
+	if (!QUARRY_COUNTING)
+		return;
+	if (word_is_pool(word))
+		counting_small(ptr, nbytes + (nbytes == 0));
+	else
+		counting_big(ptr, nbytes + (nbytes == 0));
+}
 
 /** The span or large block at ptr has changed its size where it was, or moved with its pages: a new one to the profile. */
 void entry_resized(void *ptr, size_t nbytes);

@@ -15,7 +15,7 @@
 
 /* What is static in its room, by the name that INSPECTED gave it; only the addresses count here. */
 extern const char heap_directory[], heap_number[], arena_list_head[], meta_mapped_nbytes[], large_live_total[],
-	large_kept_total[], thread_total[], node_bind_failure_total[], node_topology[], sample_stack_table[];
+	large_kept_total[], thread_total[], node_bind_failure_total[], node_topology[], sample_stack_table[], counting_sum[];
 
 #define TEXT(x) #x
 #define NOTE(type) TEXT(type)

@@ -26,6 +26,8 @@
  *   - profile      sample_nstacks stacks, numbered from 1, each at sample_stacks[number]: a record of sample_stack_nbytes,
  *                  then stack_nframes return addresses, innermost first. Bytes are estimates, and so are blocks, in units
  *                  of 2^-sample_block_bits. They begin anew when sample_session grows. sample_rate is 0 while it is off
+ *   - requested    bytes that were asked for in all live blocks, if counts is not 0. Else, while sample_rate is not 0, of
+ *                  so many usable bytes (sample_usable) so many were asked for (sample_requested), by estimates
  *   - control      sample_wanted is the one word that may be written from outside: the mean in bytes between two chosen
  *                  allocations switches the profile on, all ones off; it is 0 again when the process has taken it, on a
  *                  thread's next slow path or at the purger's next tick, whichever comes first
@@ -38,7 +40,7 @@
 #define LAYOUT_MAGIC "Quarry\r\n"
 #define LAYOUT_NOTE 1
 /* To be raised whenever the meaning of anything here changes, or a line is added or taken away. */
-#define LAYOUT_VERSION 2
+#define LAYOUT_VERSION 3
 
 /* X(name, value): numbers. */
 #define LAYOUT_NUMBERS(X)                                                                                              \
@@ -59,7 +61,8 @@
 	X(sample_block_bits, SAMPLE_BLOCK_BITS)                                                                        \
 	X(sample_stacks_most, SAMPLE_STACKS)                                                                           \
 	X(sample_frames_most, SAMPLE_FRAMES)                                                                           \
-	X(sample_stack_nbytes, sizeof(struct sample_stack))
+	X(sample_stack_nbytes, sizeof(struct sample_stack))                                                            \
+	X(counts, QUARRY_COUNTING)
 
 /* X(name, object): addresses of static objects. */
 #define LAYOUT_OBJECTS(X)                                                                                              \
@@ -76,6 +79,7 @@
 	X(threads, thread_total)                                                                                       \
 	X(bind_failures, node_bind_failure_total)                                                                      \
 	X(topology, node_topology)                                                                                     \
+	X(requested, counting_sum)                                                                                     \
 	X(sample_control, sample_control)                                                                              \
 	X(sample_stacks, sample_stack_table)
 
@@ -134,6 +138,8 @@
 	X(sample_session, struct sample_control, session)                                                              \
 	X(sample_nstacks, struct sample_control, nstacks)                                                              \
 	X(sample_dropped, struct sample_control, dropped)                                                              \
+	X(sample_requested, struct sample_control, requested)                                                          \
+	X(sample_usable, struct sample_control, usable)                                                                \
 	X(stack_nframes, struct sample_stack, nframes)                                                                 \
 	X(stack_blocks, struct sample_stack, sums.blocks)                                                              \
 	X(stack_nbytes, struct sample_stack, sums.nbytes)                                                              \

@@ -28,6 +28,7 @@ core_rooms += \
 	lib/harden.h lib/harden.c \
 	lib/meta.h lib/meta.c \
 	lib/limit.h lib/limit.c \
+	lib/counting.h lib/counting.c \
 	lib/unwind.h lib/unwind.c \
 	lib/sample.h lib/sample.c
 topology_rooms = \
@@ -136,6 +137,11 @@ lib_libquarry_core_hardened_la_SOURCES = $(core_rooms)
 lib_libquarry_core_hardened_la_CPPFLAGS = $(hardened_cppflags)
 lib_libquarry_surface_hardened_la_SOURCES = $(surface_rooms)
 lib_libquarry_surface_hardened_la_CPPFLAGS = $(hardened_cppflags)
+
+# The same once more for a test, as --enable-counting makes all of them.
+check_LTLIBRARIES = lib/libquarry_core_counting.la
+lib_libquarry_core_counting_la_SOURCES = $(core_rooms)
+lib_libquarry_core_counting_la_CPPFLAGS = $(AM_CPPFLAGS) -DQUARRY_COUNTING=1
 
 lib_LTLIBRARIES += lib/libquarry_malloc_hardened.la
 lib_libquarry_malloc_hardened_la_SOURCES =

@@ -67,9 +67,13 @@ void *quarry_aligned_alloc(size_t alignment, size_t nbytes)
 	if (power == 0 || nbytes > PTRDIFF_MAX)
 		return out_of_memory();
 	int szidx = power <= POOL_SIZE ? sizeclass_of_aligned(nbytes + HARDEN_SEAL_NBYTES, power) : -1;
-	if (szidx >= 0)
-		return QUARRY_HARDENED ? entry_malloc_class((unsigned)szidx, nbytes)
-				       : entry_malloc(sizeclass_nbytes((unsigned)szidx));
+	if (szidx >= 0) {
+		void *ptr = QUARRY_HARDENED ? entry_malloc_class((unsigned)szidx, nbytes)
+					    : entry_malloc(sizeclass_nbytes((unsigned)szidx));
+		if (QUARRY_COUNTING && ptr != NULL)
+			entry_recount(ptr, address_map_word(ptr), nbytes);
+		return ptr;
+	}
 	bool zeroed;
 	return entry_malloc_big(nbytes, power, &zeroed);
 }

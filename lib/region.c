@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "arena_list.h"
+#include "counting.h"
 #include "large.h"
 #include "report.h"
 
@@ -200,6 +201,8 @@ enum region_answer region_take(struct quarry_heap *region, struct region_request
 void region_put(void *ptr, uint32_t word)
 {
 	struct quarry_heap *region = region_of(ptr, word);
+	if (QUARRY_COUNTING)
+		word_is_pool(word) ? counting_small(ptr, 0) : counting_big(ptr, 0);
 	if (word_is_pool(word))
 		put_block(region, ptr, word);
 	else if (word == WORD_SPAN)
@@ -229,10 +232,19 @@ struct quarry_heap *region_make(unsigned node, const char *tag, size_t limit)
 	return region;
 }
 
+/* Of a pool that goes with what it has out. */
+static void forget_requests(const struct pool_header *pool)
+{
+	for (unsigned index = 0; index < pool->capacity; index++)
+		counting_small(pool_start(pool) + index * sizeclass_nbytes(pool->szidx), 0);
+}
+
 static void release_ring(struct heap *heap, struct pool_link *ring)
 {
 	while (!pool_ring_is_empty(ring)) {
 		struct pool_header *pool = pool_of_link(ring->nextpool);
+		if (QUARRY_COUNTING)
+			forget_requests(pool);
 		heap_count_out(heap, -(int64_t)(pool->count * sizeclass_nbytes(pool->szidx)));
 		heap_release_pool(pool);
 	}
@@ -250,12 +262,18 @@ bool region_end(struct quarry_heap *region)
 	while (!pool_ring_is_empty(&region->spans)) {
 		char *start = pool_start(pool_of_link(region->spans.nextpool));
 		unlink_block(region->spans.nextpool);
+		if (QUARRY_COUNTING)
+			counting_big(start, 0);
 		span_set_owner(start, NULL);
 		span_free(start);
 	}
 	heap_unlock(&region->heap);
-	while (!pool_ring_is_empty(&region->larges))
-		put_large(region, large_of_link(region->larges.nextpool));
+	while (!pool_ring_is_empty(&region->larges)) {
+		void *large = large_of_link(region->larges.nextpool);
+		if (QUARRY_COUNTING)
+			counting_big(large, 0);
+		put_large(region, large);
+	}
 	heap_park_region(&region->heap);
 	return true;
 }

@@ -34,8 +34,10 @@ void *region_allocate(struct quarry_heap *heap, struct region_request *request)
 	for (;;) {
 		uint64_t births = arena_list_births();
 		enum region_answer answer = region_take(heap, request, &ptr);
-		if (answer == REGION_GIVEN)
+		if (answer == REGION_GIVEN) {
+			entry_recount(ptr, address_map_word(ptr), request->nbytes);
 			return ptr;
+		}
 		if (answer == REGION_REFUSED || !entry_more_memory(heap->heap.node, births, &effort))
 			return out_of_memory();
 	}
@@ -45,6 +47,8 @@ void *region_move(struct quarry_heap *region, void *ptr, size_t usable, size_t n
 {
 	struct region_request request = {.nbytes = nbytes, .alignment = ALIGNMENT, .spare = usable};
 	void *fresh = region_allocate(region, &request);
+	if (fresh == NULL && nbytes <= usable)
+		entry_recount(ptr, address_map_word(ptr), nbytes);
 	if (fresh == NULL)
 		return nbytes <= usable ? ptr : NULL;
 	memcpy(fresh, ptr, nbytes < usable ? nbytes : usable);

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "counting.h"
 #include "limit.h"
 #include "purge.h"
 #include "span.h"
@@ -41,7 +42,7 @@ static size_t resize_hardened(void *ptr, uint32_t word, size_t nbytes)
 	return done ? nbytes : 0;
 }
 
-size_t resize_in_place(void *ptr, uint32_t word, size_t nbytes)
+static size_t change(void *ptr, uint32_t word, size_t nbytes)
 {
 	size_t usable = resize_usable(ptr, word);
 	struct quarry_heap *region = region_of(ptr, word);
@@ -59,6 +60,24 @@ size_t resize_in_place(void *ptr, uint32_t word, size_t nbytes)
 	return done ? resize_usable(ptr, word) : nbytes <= usable ? usable : 0;
 }
 
+size_t resize_in_place(void *ptr, uint32_t word, size_t nbytes)
+{
+	size_t usable = change(ptr, word, nbytes);
+	if (usable != 0)
+		entry_recount(ptr, word, nbytes);
+	return usable;
+}
+
+/* In builds that count, the old address is nobody's once the pages are gone, and so is not looked at afterwards. */
+static void *move(void *ptr, size_t nbytes)
+{
+	uint64_t requested = QUARRY_COUNTING ? counting_big(ptr, 0) : 0;
+	void *moved = large_move(ptr, nbytes);
+	if (QUARRY_COUNTING && moved == NULL)
+		counting_big(ptr, requested);
+	return moved;
+}
+
 void *resize_big(void *ptr, uint32_t word, size_t nbytes)
 {
 	bool stays_big = nbytes > (word == WORD_SPAN ? sizeclass_limit : LARGE_REQUEST_THRESHOLD);
@@ -66,10 +85,10 @@ void *resize_big(void *ptr, uint32_t word, size_t nbytes)
 		return ptr;
 	if (word == WORD_SPAN || !stays_big)
 		return NULL;
-	void *moved = large_move(ptr, nbytes);
+	void *moved = move(ptr, nbytes);
 	if (moved == NULL && atomic_load_explicit(&limit_own, memory_order_relaxed) != 0) {
 		purge_all(0, true);
-		moved = large_move(ptr, nbytes);
+		moved = move(ptr, nbytes);
 	}
 	if (moved != NULL)
 		entry_resized(moved, nbytes);

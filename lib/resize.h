@@ -46,14 +46,18 @@ static force_inline void *resize_block(void *ptr, size_t nbytes, void *(*allocat
 		return NULL;
 	struct quarry_heap *region = region_of(ptr, word);
 	if (QUARRY_HARDENED && region == NULL ? resize_is_near(word, nbytes) && resize_in_place(ptr, word, nbytes) != 0
-					      : !resize_is_worth_moving(usable, nbytes))
+					      : !resize_is_worth_moving(usable, nbytes)) {
+		entry_recount(ptr, word, nbytes);
 		return ptr;
+	}
 	if (unlikely(region != NULL))
 		return region_move(region, ptr, usable, nbytes);
 	void *fresh = word_is_pool(word) || QUARRY_HARDENED ? NULL : resize_big(ptr, word, nbytes);
 	if (fresh != NULL)
 		return fresh;
 	fresh = allocate(nbytes);
+	if (fresh == NULL && nbytes <= usable)
+		entry_recount(ptr, word, nbytes);
 	if (fresh == NULL)
 		return nbytes <= usable ? ptr : NULL;
 	memcpy(fresh, ptr, nbytes < usable ? nbytes : usable);

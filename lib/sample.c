@@ -23,6 +23,7 @@
 
 struct record {
 	uint64_t nbytes; /* what the block counts for */
+	uint64_t usable;
 	uint64_t blocks;
 	uint32_t stack;
 	uint32_t session;
@@ -238,14 +239,22 @@ static bool make_records(void)
 }
 
 /* Under the lock. */
-static void account(uint32_t number, uint32_t stack, uint64_t units, size_t nbytes)
+static void add(_Atomic uint64_t *sum, uint64_t added, uint64_t removed)
+{
+	atomic_store_explicit(sum, atomic_load_explicit(sum, relaxed) + added - removed, relaxed);
+}
+
+static void account(uint32_t number, uint32_t stack, uint64_t units, size_t nbytes, size_t usable)
 {
 	double weight = 1 / sample_probability(units);
 	struct record *record = record_at(number);
 	record->stack = stack;
 	record->session = atomic_load_explicit(&sample_control.session, relaxed);
 	record->nbytes = (uint64_t)(weight * (double)nbytes + 0.5);
+	record->usable = (uint64_t)(weight * (double)usable + 0.5);
 	record->blocks = (uint64_t)(weight * (1 << SAMPLE_BLOCK_BITS) + 0.5);
+	add(&sample_control.requested, record->nbytes, 0);
+	add(&sample_control.usable, record->usable, 0);
 	struct sample_sums *sums = &stacks[stack]->sums;
 	sums->taken++;
 	sums->blocks += record->blocks;
@@ -254,7 +263,7 @@ static void account(uint32_t number, uint32_t stack, uint64_t units, size_t nbyt
 	sums->live_nbytes += record->nbytes;
 }
 
-uint32_t sample_take(uint64_t rate, size_t nbytes)
+uint32_t sample_take(uint64_t rate, size_t nbytes, size_t usable)
 {
 	uintptr_t frames[SAMPLE_FRAMES];
 	uint32_t stack = sample_find_stack(frames, unwind_stack(frames, SAMPLE_FRAMES)), number = 0;
@@ -264,7 +273,7 @@ uint32_t sample_take(uint64_t rate, size_t nbytes)
 		lock_take(&sample_lock, LOCK_META);
 		number = take_spare();
 		if (number != 0)
-			account(number, stack, units_of(rate, nbytes), nbytes);
+			account(number, stack, units_of(rate, nbytes), nbytes, usable);
 		lock_drop(&sample_lock, LOCK_META);
 	} while (number == 0 && nrecords < SAMPLE_RECORDS && make_records());
 	if (number != 0)
@@ -280,6 +289,8 @@ void sample_forget(uint32_t number)
 		struct sample_sums *sums = &stacks[record->stack]->sums;
 		sums->live_blocks -= record->blocks;
 		sums->live_nbytes -= record->nbytes;
+		add(&sample_control.requested, 0, record->nbytes);
+		add(&sample_control.usable, 0, record->usable);
 	}
 	put_spare(number);
 	lock_drop(&sample_lock, LOCK_META);
@@ -305,6 +316,8 @@ static void begin_session(size_t mean)
 	if (atomic_load_explicit(&random_state, relaxed) == 0)
 		sample_seed(os_milliseconds() << 20 ^ os_thread_id());
 	atomic_store_explicit(&sample_control.dropped, 0, relaxed);
+	atomic_store_explicit(&sample_control.requested, 0, relaxed);
+	atomic_store_explicit(&sample_control.usable, 0, relaxed);
 	atomic_store_explicit(&sample_control.mean, mean, relaxed);
 	atomic_store_explicit(&sample_control.session, sample_control.session + 1, relaxed);
 	atomic_store_explicit(&sample_control.rate, MEAN_UNITS / mean, memory_order_release);

@@ -67,6 +67,8 @@ struct sample_control {
 	_Atomic uint32_t session;
 	_Atomic uint32_t nstacks;
 	_Atomic uint64_t dropped;   /* chosen, but there was no record left or no room */
+	_Atomic uint64_t requested; /* estimates: what was asked for in the blocks that are live, */
+	_Atomic uint64_t usable;    /* and what they have; both written under sample_lock */
 };
 extern struct sample_control sample_control INTERNAL;
 
@@ -101,10 +103,10 @@ bool sample_count_big(uint64_t rate, size_t nbytes);
 bool sample_is_due(uint64_t rate, size_t nbytes);
 
 /**
- * A record for a block of nbytes that was chosen, with the stack of this call: its number, or 0 if there is none. No
- * lock held.
+ * A record for a block that was asked for with nbytes, has `usable`, and was chosen, with the stack of this call: its
+ * number, or 0 if there is none. No lock held.
  */
-uint32_t sample_take(uint64_t rate, size_t nbytes);
+uint32_t sample_take(uint64_t rate, size_t nbytes, size_t usable);
 
 /** The block is free, or another size. */
 void sample_forget(uint32_t number);

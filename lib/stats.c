@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "arena_list.h"
+#include "counting.h"
 #include "heap.h"
 #include "large.h"
 #include "limit.h"
@@ -15,10 +16,12 @@
 #include "named_stats.h"
 #include "node.h"
 #include "node_stats.h"
+#include "object_cache.h"
 #include "options.h"
 #include "os.h"
 #include "quarry/quarry.h"
 #include "report.h"
+#include "sample.h"
 #include "span.h"
 #include "thread.h"
 
@@ -83,8 +86,39 @@ static void add_arenas(struct quarry_stats *stats)
 	thread_reader_leave(by_rcu);
 	uint64_t used = (total - nfree) << QUARRY_POOL_BITS, out = stats->live + stats->cached + span_live_nbytes();
 	stats->free_clean = (nfree - ndirty) << QUARRY_POOL_BITS;
-	stats->free_dirty = (ndirty << QUARRY_POOL_BITS) + (used > out ? used - out : 0);
+	stats->pools_free = used > out ? used - out : 0;
+	stats->free_dirty = (ndirty << QUARRY_POOL_BITS) + stats->pools_free;
 	stats->metadata = meta_mapped() + stats->arenas * ARENA_HEAD_UNITS * POOL_SIZE;
+}
+
+/* What is asked for in objects is known of every cache. Returns that, and adds what its slabs have besides. */
+static uint64_t add_caches(struct quarry_stats *stats)
+{
+	uint64_t requested = 0;
+	for (struct quarry_cache *cache = object_cache_pin_from(0), *next; cache != NULL; cache = next) {
+		struct quarry_cache_stats figures;
+		quarry_cache_stats_get(cache, &figures, sizeof(figures));
+		stats->slabs_idle += figures.slabs * figures.slab_size - figures.live * figures.stride;
+		requested += figures.live * figures.size;
+		next = object_cache_pin_from(cache->index + 1);
+		object_cache_unpin(cache);
+	}
+	return requested;
+}
+
+/* Blocks and objects that were chosen tell what part of their bytes was asked for, and so of all. */
+static void add_requested(struct quarry_stats *stats)
+{
+	uint64_t in_objects = add_caches(stats), held = stats->live > stats->slabs_idle ? stats->live - stats->slabs_idle : 0;
+	uint64_t requested = get(&sample_control.requested), usable = get(&sample_control.usable);
+	if (QUARRY_COUNTING) {
+		stats->requested = counting_total() + in_objects;
+		stats->requested_kind = QUARRY_REQUESTED_EXACT;
+	} else if (sample_rate() != 0 && usable > 0) {
+		double part = requested < usable ? (double)requested / (double)usable : 1;
+		stats->requested = (uint64_t)(part * (double)held);
+		stats->requested_kind = QUARRY_REQUESTED_ESTIMATED;
+	}
 }
 
 static void fill(struct quarry_stats *stats)
@@ -99,6 +133,7 @@ static void fill(struct quarry_stats *stats)
 	stats->live += span_live_nbytes() + stats->large_live;
 	stats->free_dirty += stats->large_kept;
 	stats->mapped = get(&arena_list_counters.mapped_nbytes) + meta_mapped() + stats->large_live + stats->large_kept;
+	add_requested(stats);
 	stats->arenas_mapped = get(&arena_list_counters.mapped);
 	stats->arenas_retired = get(&arena_list_counters.retired);
 	stats->purged = get(&os_counters.purged_nbytes);
@@ -140,7 +175,7 @@ static void append_limits(struct text *text)
 
 int quarry_stats_print(int fd)
 {
-	char buffer[2560];
+	char buffer[3072];
 	struct text text;
 	struct quarry_stats stats;
 	fill(&stats);
@@ -149,8 +184,15 @@ int quarry_stats_print(int fd)
 	row(&text, "mapped", stats.mapped, "address space of arenas, large blocks and records");
 	row(&text, "live", stats.live, "in blocks that the program holds");
 	row(&text, "  large", stats.large_live, "of that, in mappings of their own");
+	if (stats.requested_kind != QUARRY_REQUESTED_UNKNOWN)
+		row(&text, "  requested", stats.requested, stats.requested_kind == QUARRY_REQUESTED_EXACT
+								   ? "of that, as the program asked for it"
+								   : "of that, as the program asked for it, by the profile");
+	if (stats.slabs_idle > 0)
+		row(&text, "  slabs", stats.slabs_idle, "of that, in slabs of typed caches, but in no object");
 	row(&text, "cached", stats.cached, "in thread caches and on the way home");
 	row(&text, "free", stats.free_dirty, "in pools, arenas and kept large blocks, perhaps resident");
+	row(&text, "  pools", stats.pools_free, "of that, in pools, and behind their last blocks");
 	row(&text, "  large", stats.large_kept, "of that, kept large blocks");
 	row(&text, "clean", stats.free_clean, "given back or never touched");
 	row(&text, "records", stats.metadata, "Quarry's own, touched as needed");

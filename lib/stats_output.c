@@ -43,6 +43,10 @@ const struct stats_metric stats_metrics[] = {
 	COUNTER(purge_calls, "madvise calls that gave memory back"),
 	COUNTER(bind_failures, "memory that could not be bound to its node"),
 	COUNTER(map_failures, "mappings that the system refused"),
+	GAUGE(requested, "asked for in what is live, as far as it is known"),
+	NUMBER(requested_kind, "how that is known: 0 not, 1 estimated by the profile, 2 exactly"),
+	GAUGE(slabs_idle, "live in slabs of typed caches, but in no object"),
+	GAUGE(pools_free, "free in pools, and behind the last blocks of pools and spans"),
 };
 const size_t stats_nmetrics = sizeof(stats_metrics) / sizeof(stats_metrics[0]);
 

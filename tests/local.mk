@@ -11,6 +11,8 @@ UNIT_TESTS = \
 	tests/unit/check_arena_list \
 	tests/unit/check_cache \
 	tests/unit/check_claim \
+	tests/unit/check_counted \
+	tests/unit/check_counting \
 	tests/unit/check_entry \
 	tests/unit/check_fork \
 	tests/unit/check_hardened \
@@ -292,6 +294,12 @@ $(INSPECT_TESTS) $(reader_fuzzers): LDADD = tools/libinspect.la \
 $(INSPECT_TESTS) $(reader_fuzzers): tools/libinspect.la
 tests_tools_profiled_LDADD =
 tests_tools_subject_LDADD =
+
+# The same suite with rooms that count.
+tests_unit_check_counted_SOURCES = tests/unit/check_counting.c
+tests_unit_check_counted_CPPFLAGS = $(AM_CPPFLAGS) -DQUARRY_COUNTING=1
+tests_unit_check_counted_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_check_counted_LDADD = lib/libquarry_core_counting.la $(CHECK_LIBS)
 
 unit_objects = $(UNIT_TESTS:=.$(OBJEXT))
 $(unit_objects): AM_CFLAGS += $(CHECK_CFLAGS)

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "quarry/quarry.h"
 #include "tool.h"
 
 /* Heaps that the library can have. */
@@ -260,6 +261,26 @@ static void read_counters(struct snapshot *snapshot)
 	snapshot->mapped += snapshot->records + snapshot->large_live + snapshot->large_kept;
 }
 
+/* As lib/stats.c, but for typed caches, of which a snapshot knows nothing: their slabs count as blocks. */
+static void read_requested(struct snapshot *snapshot)
+{
+	const struct layout *layout = snapshot->layout;
+	uint64_t requested, usable;
+
+	snapshot->requested = snapshot->requested_kind = 0;
+	if (layout->counts != 0) {
+		snapshot->requested = snapshot_number(snapshot, layout->requested, word);
+		snapshot->requested_kind = QUARRY_REQUESTED_EXACT;
+	} else if (snapshot_number(snapshot, layout->sample_control, layout->sample_rate) != 0) {
+		requested = snapshot_number(snapshot, layout->sample_control, layout->sample_requested);
+		usable = snapshot_number(snapshot, layout->sample_control, layout->sample_usable);
+		if (usable == 0 || requested > usable)
+			return;
+		snapshot->requested = (uint64_t)((double)requested / (double)usable * (double)snapshot->live);
+		snapshot->requested_kind = QUARRY_REQUESTED_ESTIMATED;
+	}
+}
+
 /* As lib/stats.c: what units in use hold beside the blocks that are out is free and perhaps resident. */
 static void add_up(struct snapshot *snapshot)
 {
@@ -287,10 +308,12 @@ static void add_up(struct snapshot *snapshot)
 	}
 	snapshot->live = out > (int64_t)snapshot->cached ? (uint64_t)out - snapshot->cached : 0;
 	uint64_t held = snapshot->live + snapshot->cached + snapshot->span_live;
-	snapshot->free = dirty + (used > held ? used - held : 0) + snapshot->large_kept;
+	snapshot->pools_free = used > held ? used - held : 0;
+	snapshot->free = dirty + snapshot->pools_free + snapshot->large_kept;
 	snapshot->clean = clean;
 	snapshot->live += snapshot->span_live + snapshot->large_live;
 	snapshot->records += (snapshot->narenas * snapshot->layout->head_units) << snapshot->layout->pool_bits;
+	read_requested(snapshot);
 }
 
 static uint64_t now_us(void)

@@ -67,6 +67,8 @@ struct snapshot {
 
 	uint64_t mapped, live, cached, free, clean, records;
 	uint64_t large_live, large_kept, span_live;
+	uint64_t pools_free;                    /* of free, in pools and behind the last blocks of pools and spans */
+	uint64_t requested, requested_kind;     /* of live, without objects of typed caches; enum quarry_requested */
 	uint64_t purged, purge_calls, map_failures, bind_failures;
 	uint64_t arenas_mapped, arenas_retired; /* ever */
 	uint64_t heaps_attached, refills, flushes, visits, remote_frees;

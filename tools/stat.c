@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "look.h"
+#include "quarry/quarry.h"
 
 /* Lines of a table that are shown without --all. */
 #define SHORT_LINES 16
@@ -41,6 +42,10 @@ static void print_totals(const struct look *look, const struct snapshot *snapsho
 		row("resident", snapshot->resident, "of the whole process, as the kernel counts");
 	row("mapped", snapshot->mapped, "address space of arenas, large blocks and records");
 	row("live", snapshot->live, "in blocks that the program holds");
+	if (snapshot->requested_kind != QUARRY_REQUESTED_UNKNOWN)
+		row("  requested", snapshot->requested, snapshot->requested_kind == QUARRY_REQUESTED_EXACT
+								? "of that, as the program asked for it"
+								: "of that, as the program asked for it, by the profile");
 	row("  spans", snapshot->span_live, "of that, in whole units of arenas");
 	row("  large", snapshot->large_live, "of that, in mappings of their own");
 	row("cached", snapshot->cached, "in thread caches and on the way home");

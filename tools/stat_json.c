@@ -40,6 +40,9 @@ static void print_totals(const struct snapshot *snapshot)
 	number("mapped", snapshot->mapped);
 	number("live", snapshot->live);
 	number("span_live", snapshot->span_live);
+	number("requested", snapshot->requested);
+	number("requested_kind", snapshot->requested_kind);
+	number("pools_free", snapshot->pools_free);
 	number("large_live", snapshot->large_live);
 	number("large_kept", snapshot->large_kept);
 	number("cached", snapshot->cached);

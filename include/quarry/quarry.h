@@ -253,9 +253,30 @@ QUARRY_API int quarry_trim(size_t keep);
 
 /* --- statistics ------------------------------------------------------------------------------------------------- */
 
-#define QUARRY_STATS_VERSION 1
+#define QUARRY_STATS_VERSION 2
 
-/** All bytes unless a name says otherwise. Identity: mapped = live + cached + free + virgin + metadata (snapshot). */
+/** How quarry_stats.requested is known. */
+enum quarry_requested {
+	QUARRY_REQUESTED_UNKNOWN,   /* it is 0 */
+	QUARRY_REQUESTED_ESTIMATED, /* by what the sampled heap profile has chosen, while it is on */
+	QUARRY_REQUESTED_EXACT      /* in a build that counts (--enable-counting) */
+};
+
+/**
+ * All bytes unless a name says otherwise. From what the program asked for to what is mapped, each gap by its name:
+ *
+ *     requested
+ *     + rounding                           up to the sizes of blocks and objects: what the next line lacks
+ *     + slabs_idle                         free objects of typed caches                        = live
+ *     + cached                             in thread caches and on the way home
+ *     + pools_free                         in and behind pools and spans             = units in use, large_live
+ *     + free_dirty - pools_free - large_kept   free units of arenas, perhaps resident
+ *     + free_clean                         others: given back, never touched        = arenas, large_live
+ *     + large_kept + metadata                                                       = mapped
+ *
+ * so that mapped = live + cached + free_dirty + free_clean + metadata. Resident is what is mapped but clean, less what was
+ * never touched of blocks, pools and records.
+ */
 struct quarry_stats {
 	uint32_t version;        /* QUARRY_STATS_VERSION of the library that filled it */
 	uint32_t nodes;          /* NUMA nodes in use */
@@ -280,6 +301,11 @@ struct quarry_stats {
 	uint64_t purge_calls;    /* number of madvise calls that did so */
 	uint64_t bind_failures;  /* number of arenas that could not be bound to their node */
 	uint64_t map_failures;   /* number of mappings that the system refused */
+	/* since version 2 */
+	uint64_t requested;      /* part of live: what the program asked for in its blocks and objects; 1 for a size of 0 */
+	uint64_t requested_kind; /* enum quarry_requested */
+	uint64_t slabs_idle;     /* part of live: in slabs of typed caches, but in no object that the program holds */
+	uint64_t pools_free;     /* part of free_dirty: in pools, and behind the last blocks of pools and spans */
 };
 
 /**

@@ -16,7 +16,7 @@ records = [json.loads(line) for line in open(sys.argv[1])]
 least, still = int(sys.argv[2]), int(sys.argv[3])
 assert len(records) >= least, len(records)
 for r in records:
-    assert r["version"] == 1 and r["resident"] > 0 and r["pid"] > 0 and len(r["nodes"]) >= 1
+    assert r["version"] == 2 and r["resident"] > 0 and r["pid"] > 0 and len(r["nodes"]) >= 1
 assert records[-1]["large_live"] >= 16 << 20  # the first may be older than the block
 for r in records[len(records) - still:]:
     assert r["mapped"] == sum(r[part] for part in ("live", "cached", "free_dirty", "free_clean", "metadata")), r

@@ -83,7 +83,7 @@ START_TEST(an_object_of_24_bytes_costs_24_bytes)
 	/* Slabs, and their share of the arenas' heads. */
 	double units = (double)stats.slabs * (double)stats.slab_size / (double)POOL_SIZE;
 	double each = units * (double)(POOL_SIZE + POOL_HEADER_NBYTES) / MANY;
-	double most = QUARRY_DEBUG || POOL_SIZE < 16384 ? 25 : 24.48; /* with larger heads, and with smaller slabs */
+	double most = QUARRY_BLOCK_BITS || POOL_SIZE < 16384 ? 25 : 24.48; /* with larger heads, and with smaller slabs */
 	ck_assert_msg(each < most, "%.2f bytes each", each);
 	drain(cache, MANY);
 	ck_assert_int_eq(quarry_cache_destroy(cache), 0);

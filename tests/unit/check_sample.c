@@ -339,15 +339,15 @@ START_TEST(without_a_record_a_block_is_not_in_the_profile)
 	static uint32_t numbers[SAMPLE_RECORDS];
 	ck_assert(sample_start(1));
 	for (unsigned i = 0; i < SAMPLE_RECORDS; i++)
-		expect((numbers[i] = sample_take(sample_rate(), 1000)) != 0);
-	ck_assert_uint_eq(sample_take(sample_rate(), 1000), 0);
+		expect((numbers[i] = sample_take(sample_rate(), 1000, 1024)) != 0);
+	ck_assert_uint_eq(sample_take(sample_rate(), 1000, 1024), 0);
 	void *block = site_small(1000);
 	ck_assert_ptr_nonnull(block);
 	ck_assert_uint_eq(sums_of(site_small).taken, 0);
 	ck_assert_uint_eq(sample_control.dropped, 1);
 	quarry_free(block);
 	sample_forget(numbers[7]);
-	ck_assert_uint_eq(sample_take(sample_rate(), 1000), numbers[7]);
+	ck_assert_uint_eq(sample_take(sample_rate(), 1000, 1024), numbers[7]);
 }
 END_TEST
 
