@@ -166,9 +166,10 @@ def mib(nbytes):
 	return "" if nbytes is None else "%.2f" % (nbytes / MIB)
 
 
-def gap_of(row):
-	"""Of what the kernel has resident, the part that is not accounted for."""
-	return row["gap"] / max(row["resident"], 1)
+def gap_text(row):
+	"""In MiB and, where more than one is resident, as a part of what the kernel has."""
+	part = ", %+.1f %%" % (100 * row["gap"] / row["resident"]) if row["resident"] > MIB else ""
+	return "%+.2f%s" % (row["gap"] / MIB, part)
 
 
 def accounting_table(report):
@@ -176,7 +177,7 @@ def accounting_table(report):
 		"expected")
 	signs = {"rounding": "+", "live": "= ", "cached": "+", "pools": "+", "units": "+", "kept": "+", "clean": "+",
 		"records": "+", "mapped": "= "}
-	lines = [[row["load"], row["looks"]] + [mib(row[name]) for name in columns] + ["%+.1f %%" % (100 * gap_of(row))]
+	lines = [[row["load"], row["looks"]] + [mib(row[name]) for name in columns] + [gap_text(row)]
 		for row in report["rows"]]
 	return benchlib.table(["MiB", "looks"] + [signs.get(name, "") + name for name in columns] + ["gap"], lines)
 
@@ -188,8 +189,8 @@ def accounting_verdict(report):
 	estimated = any(row["requested_kind"] == 1 for row in rows)
 	return "\n\n".join(["does not add up: " + fault for fault in faults] + [
 		"%d looks at %d loads, %d faults%s%s." % (sum(row["looks"] for row in rows), len(rows), len(faults),
-			"; the largest gap to what the kernel has resident is %+.2f MiB, %+.1f %% (%s)" % (worst["gap"] / MIB,
-			100 * gap_of(worst), worst["load"]) if rows else "",
+			"; the largest gap to what the kernel has resident is, in MiB, %s (%s)" % (gap_text(worst),
+			worst["load"]) if rows else "",
 			"; requested bytes are estimates by the profile" if estimated else "; requested bytes are exact")])
 
 
