@@ -73,7 +73,7 @@ flags=(-std=gnu11 -g -w -D_GNU_SOURCE -DQUARRY_ARENA_BITS=18 -DQUARRY_POOL_BITS=
 read -r -a urcu <<<"${QUARRY_URCU_CFLAGS:-}"
 # Calls before each access, whose runtime is scheduler.c; to the sources it is no sanitizer.
 instrumented=(-O1 -fsanitize=thread -U__SANITIZE_THREAD__ -MMD)
-wrapped=(os_wait os_wake os_barrier os_barrier_ready os_milliseconds pthread_create)
+wrapped=(os_wait os_wake os_barrier os_barrier_ready os_milliseconds getcpu pthread_create)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

@@ -4,7 +4,7 @@
  * scheduler. The linker sends the calls here (--wrap).
  *
  * membarrier does nothing, as memory is sequentially consistent; others may run before and after. A wait with a time
- * limit ends at any time. The clock goes on by itself.
+ * limit ends at any time. The clock goes on by itself. Odd threads run on one CPU, even ones on another.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -52,6 +52,13 @@ bool __wrap_os_barrier(void)
 {
 	schedule_point();
 	return true;
+}
+
+int __wrap_getcpu(unsigned *cpu, unsigned *node);
+int __wrap_getcpu(unsigned *cpu, unsigned *node)
+{
+	*cpu = *node = (unsigned)(schedule_self() + 1) % 2;
+	return 0;
 }
 
 uint64_t __wrap_os_milliseconds(void);
