@@ -573,40 +573,10 @@ static force_inline bool is_misplaced(const void *ptr, uint32_t word)
 	return QUARRY_CHECKS && entry_is_interior(ptr, word);
 }
 
-/* Without a heap, or a misuse. */
-static cold_path void free_odd(struct block *block, uint32_t word)
-{
-	if (is_misplaced(block, word))
-		entry_report_misuse("free of an interior pointer", block, word);
-	else if (thread_heap() != NULL)
-		free_locked(block, word);
-	else
-		send_home(block, word);
-}
-
 static cold_path void free_of_region(void *ptr, uint32_t word)
 {
 	region_put(ptr, word);
 	leave_slow_path();
-}
-
-static force_inline void free_small(struct block *block, uint32_t word)
-{
-	bool interior = is_misplaced(block, word);
-	if (unlikely(word_is_region(word)) && !interior) {
-		free_of_region(block, word);
-		return;
-	}
-	if (QUARRY_BLOCK_BITS && !interior && !take_back(block, word))
-		return;
-	if (unlikely(interior) || unlikely(slot.state != SLOT_READY))
-		free_odd(block, word);
-	else if (unlikely(atomic_load_explicit(&slot.current, memory_order_relaxed) == &heap_empty))
-		free_locked(block, word);
-	else if (is_wanted(slot.heap, word) || word_owner(word) == slot.heap->id)
-		keep(block, word);
-	else
-		post(block, word);
 }
 
 static bool is_in_slab(const void *ptr, uint32_t word)
@@ -661,12 +631,34 @@ void entry_free_checked(void *ptr, size_t nbytes, bool strict)
 		entry_free(ptr);
 }
 
-void entry_free_slow(void *ptr, uint32_t word)
+/* What is no block of a pool that a thread's heap has; or the caller's thread has no cache at the moment; or a misuse. */
+static __attribute__((noinline)) void free_other(void *ptr, uint32_t word)
 {
-	if (likely(word_is_pool(word)))
-		free_small(ptr, word);
-	else
+	if (!word_is_pool(word))
 		free_big(ptr, word);
+	else if (is_misplaced(ptr, word))
+		entry_report_misuse("free of an interior pointer", ptr, word);
+	else if (word_is_region(word))
+		free_of_region(ptr, word);
+	else if (QUARRY_BLOCK_BITS && !take_back(ptr, word))
+		return;
+	else if (thread_heap() != NULL)
+		free_locked(ptr, word);
+	else
+		send_home(ptr, word);
+}
+
+void entry_free_slow(void *ptr, uint32_t word, struct heap *heap)
+{
+	if (unlikely(heap == &heap_empty) || unlikely(word - WORD_OWNER >= WORD_REGION - WORD_OWNER) ||
+	    unlikely(is_misplaced(ptr, word)))
+		free_other(ptr, word);
+	else if (QUARRY_BLOCK_BITS && !take_back(ptr, word))
+		return;
+	else if (is_wanted(heap, word) || (QUARRY_BLOCK_BITS && word_owner(word) == heap->id))
+		keep(ptr, word);
+	else
+		post(ptr, word);
 }
 
 void entry_free_raw(void *ptr)
@@ -685,5 +677,5 @@ void entry_free_raw(void *ptr)
 /* NULL, foreign, or not aligned as any block is. */
 void entry_free_stray(void *ptr)
 {
-	entry_free_slow(ptr, address_map_word(ptr));
+	free_other(ptr, address_map_word(ptr));
 }

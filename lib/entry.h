@@ -19,7 +19,7 @@
 
 cold_path void *entry_malloc_slow(size_t nbytes);
 __attribute__((noinline)) void *entry_malloc_medium(size_t nbytes);
-__attribute__((noinline)) void entry_free_slow(void *ptr, uint32_t word);
+__attribute__((noinline)) void entry_free_slow(void *ptr, uint32_t word, struct heap *heap);
 __attribute__((noinline)) void entry_free_stray(void *ptr);
 cold_path void entry_overflow(uint32_t word);
 cold_path void entry_free_twice(void *ptr, uint32_t word);
@@ -120,7 +120,7 @@ static force_inline void entry_free_found(void *ptr, uint32_t word)
 {
 	struct heap *heap = cache_announce(word); /* its low byte names the list */
 	if (unlikely(word - heap->word_base >= WORD_OWNER) || QUARRY_BLOCK_BITS) {
-		entry_free_slow(ptr, word);
+		entry_free_slow(ptr, word, heap);
 		return;
 	}
 	unsigned szidx = word_szidx(word);

@@ -201,19 +201,49 @@ static inline size_t heap_out_of_own(const struct heap *heap)
 	return out > 0 ? (size_t)out : 0;
 }
 
-/* The rest of heap_put_block: the pool's place in its ring, or a misuse. */
+/* The rest of heap_put_block and heap_put_run: the pool's place in its ring, or a misuse. */
 cold_path void heap_pool_changed(struct heap *heap, struct pool_header *pool, struct block *block,
                                  enum pool_change change);
+
+static force_inline char *heap_unit_of(const struct block *block)
+{
+	return (char *)((uintptr_t)block & ~(uintptr_t)(POOL_SIZE - 1));
+}
 
 /** Put a block into its pool, which this heap owns (its word says so). Reports a misuse that it finds. */
 static force_inline void heap_put_block(struct heap *heap, struct block *block, uint32_t word)
 {
-	char *start = (char *)((uintptr_t)block & ~(uintptr_t)(POOL_SIZE - 1)) - word_phase(word) * POOL_SIZE;
+	char *start = heap_unit_of(block) - word_phase(word) * POOL_SIZE;
 	struct pool_header *pool = pool_header_at(start);
 	enum pool_change change = pool_push_at(pool, start, block);
 	heap_count_out(heap, -(int64_t)sizeclass_nbytes(word_szidx(word)));
 	if (unlikely(change != POOL_STAYS))
 		heap_pool_changed(heap, pool, block, change);
+}
+
+/**
+ * As heap_put_block, the first block of a list and those after it that lie in the same unit, `most` at the most. *list
+ * becomes the rest. Returns how many, at least 1.
+ */
+static force_inline unsigned heap_put_run(struct heap *heap, struct block **list, uint32_t word, unsigned most)
+{
+	struct block *block = *list, *next;
+	char *unit = heap_unit_of(block), *start = unit - word_phase(word) * POOL_SIZE;
+	struct pool_header *pool = pool_header_at(start);
+	enum pool_change change;
+	unsigned n = 0;
+	for (;; block = next) {
+		next = block_next(block);
+		change = pool_push_at(pool, start, block);
+		n++;
+		if (unlikely(change != POOL_STAYS) || n == most || next == NULL || heap_unit_of(next) != unit)
+			break;
+	}
+	*list = next;
+	heap_count_out(heap, -(int64_t)(n * sizeclass_nbytes(word_szidx(word))));
+	if (unlikely(change != POOL_STAYS))
+		heap_pool_changed(heap, pool, block, change);
+	return n;
 }
 
 /** Fetch what heap_put_block will touch of the block's pool, if that has one unit. */

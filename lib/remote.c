@@ -96,23 +96,18 @@ void remote_unlock(struct heap *heap)
 		relieve(forwarded);
 }
 
-/* The next block that came home; NULL: none waits. */
-static struct block *next_pending(struct heap *heap)
+/* The next block that came home, which stays where it is; NULL: none waits. */
+static struct block *first_pending(struct heap *heap)
 {
 	if (heap->pending == NULL)
 		heap->pending = atomic_exchange_explicit(&heap->inbox, NULL, memory_order_acquire);
-	struct block *block = heap->pending;
-	if (block != NULL)
-		heap->pending = block_next(block);
-	return block;
+	return heap->pending;
 }
 
-static force_inline void sort(struct heap *heap, struct block *block, uint32_t word)
+static void forward(struct heap *heap, struct block *block, uint32_t word)
 {
-	if (likely(word_owner(word) == heap->id))
-		heap_put_block(heap, block, word);
-	else
-		push(heap->forwarded = heap_by_id(word_owner(word)), block, block, sizeclass_nbytes(word_szidx(word)));
+	heap->forwarded = heap_by_id(word_owner(word));
+	push(heap->forwarded, block, block, sizeclass_nbytes(word_szidx(word)));
 }
 
 static void count_sorted(struct heap *heap, unsigned n, size_t nbytes)
@@ -122,14 +117,22 @@ static void count_sorted(struct heap *heap, unsigned n, size_t nbytes)
 	atomic_store_explicit(&heap->counters.remote_frees, sum, relaxed);
 }
 
+/* Blocks that were made one after the other often come home so: what was found for the first holds for its neighbours. */
 static unsigned drain_some(struct heap *heap, unsigned most)
 {
 	size_t nbytes = 0;
 	unsigned n = 0;
-	for (struct block *block; n < most && (block = next_pending(heap)) != NULL; n++) {
+	for (struct block *block; n < most && (block = first_pending(heap)) != NULL;) {
 		uint32_t word = address_map_word(block);
-		nbytes += sizeclass_nbytes(word_szidx(word));
-		sort(heap, block, word);
+		unsigned run = 1;
+		if (likely(word_owner(word) == heap->id)) {
+			run = heap_put_run(heap, &heap->pending, word, most - n);
+		} else {
+			heap->pending = block_next(block);
+			forward(heap, block, word);
+		}
+		nbytes += run * sizeclass_nbytes(word_szidx(word));
+		n += run;
 	}
 	if (n > 0)
 		count_sorted(heap, n, nbytes);
@@ -147,24 +150,39 @@ unsigned remote_drain(struct heap *heap, unsigned most)
 	return n;
 }
 
+/* Onto the thread's list of the class, if that has room to spare for blocks which the thread itself frees. */
+static force_inline bool keep(struct heap *heap, struct block *block, unsigned szidx)
+{
+	struct cache *cache = &heap->cache;
+	if (cache->room[szidx] <= (int32_t)(cache->bound[szidx] / 4))
+		return false;
+	block_set_next(block, cache->head[szidx]);
+	cache->head[szidx] = block;
+	cache->room[szidx]--;
+	return true;
+}
+
 unsigned remote_take(struct heap *heap, unsigned szidx, unsigned want, struct block **chain)
 {
 	size_t nbytes = 0;
 	unsigned n = 0, taken = 0;
 	struct block *last = NULL;
 	*chain = NULL;
-	for (struct block *block; n < DRAIN_BLOCKS && taken < want && (block = next_pending(heap)) != NULL; n++) {
+	for (struct block *block; n < DRAIN_BLOCKS && taken < want && (block = first_pending(heap)) != NULL; n++) {
 		uint32_t word = address_map_word(block);
+		heap->pending = block_next(block);
 		nbytes += sizeclass_nbytes(word_szidx(word));
-		if (word_owner(word) == heap->id && word_szidx(word) == szidx) {
+		if (unlikely(word_owner(word) != heap->id)) {
+			forward(heap, block, word);
+		} else if (word_szidx(word) == szidx) {
 			if (last == NULL)
 				*chain = block;
 			else
 				block_set_next(last, block);
 			last = block;
 			taken++;
-		} else {
-			sort(heap, block, word);
+		} else if (!keep(heap, block, word_szidx(word))) {
+			heap_put_block(heap, block, word);
 		}
 	}
 	if (last != NULL)
