@@ -29,6 +29,7 @@ core_rooms += \
 	lib/meta.h lib/meta.c \
 	lib/limit.h lib/limit.c \
 	lib/counting.h lib/counting.c \
+	lib/frame_table.h lib/frame_table.c \
 	lib/unwind.h lib/unwind.c \
 	lib/sample.h lib/sample.c
 topology_rooms = \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Unwind: see unwind.h. The tables are those of the DWARF standard, section "Call Frame Information", as the Linux
- * Standard Base puts them into .eh_frame, with an index in .eh_frame_hdr.
+ * Unwind: see unwind.h. A frame's entry is a program that says where the caller's registers are; it is run up to the
+ * address in question, and what it says is done.
  */
 #include "unwind.h"
 
@@ -9,23 +9,21 @@
 #include <link.h>
 #include <string.h>
 
+#include "frame_table.h"
 #include "os.h"
 
-/* How the processor's registers are numbered in the tables; only these three are followed. */
+/* Where this function is. */
 #if defined(__x86_64__)
-enum { REG_FP = 6, REG_SP = 7, REG_RA = 16 };
 #define IS_KNOWN true
 #define HERE(state)                                                                                                    \
 	__asm__ volatile("lea 0(%%rip), %0\n\tmov %%rsp, %1\n\tmov %%rbp, %2"                                         \
 			 : "=r"((state)->pc), "=r"((state)->sp), "=r"((state)->fp))
 #elif defined(__aarch64__)
-enum { REG_FP = 29, REG_SP = 31, REG_RA = 30 };
 #define IS_KNOWN true
 #define HERE(state)                                                                                                    \
 	__asm__ volatile("adr %0, .\n\tmov %1, sp\n\tmov %2, x29"                                                     \
 			 : "=r"((state)->pc), "=r"((state)->sp), "=r"((state)->fp))
 #else
-enum { REG_FP = 1, REG_SP = 2, REG_RA = 3 };
 #define IS_KNOWN false
 #define HERE(state) ((void)(state))
 #endif
@@ -56,87 +54,9 @@ struct rules {
 	struct rule fp, ra;
 };
 
-/* A common and a frame entry, as far as they matter. */
-struct entry {
-	const uint8_t *initial, *initial_end;
-	const uint8_t *program, *program_end;
-	uintptr_t start, nbytes; /* of the code */
-	uintptr_t code_align;
-	intptr_t data_align;
-	uint8_t encoding; /* of addresses */
-	bool augmented, is_signal;
-};
-
 bool unwind_is_known(void)
 {
 	return IS_KNOWN;
-}
-
-/* --- reading ------------------------------------------------------------------------------------------------------ */
-
-static uintptr_t read_unsigned(const uint8_t **at)
-{
-	uintptr_t value = 0;
-	for (unsigned shift = 0;; shift += 7) {
-		uint8_t byte = *(*at)++;
-		if (shift < 64)
-			value |= (uintptr_t)(byte & 0x7f) << shift;
-		if ((byte & 0x80) == 0)
-			return value;
-	}
-}
-
-static intptr_t read_signed(const uint8_t **at)
-{
-	uintptr_t value = 0;
-	for (unsigned shift = 0;;) {
-		uint8_t byte = *(*at)++;
-		if (shift < 64)
-			value |= (uintptr_t)(byte & 0x7f) << shift;
-		shift += 7;
-		if ((byte & 0x80) != 0)
-			continue;
-		return (intptr_t)(byte & 0x40 && shift < 64 ? value | ~(uintptr_t)0 << shift : value);
-	}
-}
-
-static uint32_t read_u32(const uint8_t **at)
-{
-	uint32_t value;
-	memcpy(&value, *at, sizeof(value));
-	*at += sizeof(value);
-	return value;
-}
-
-static uint64_t read_u64(const uint8_t **at)
-{
-	uint64_t value;
-	memcpy(&value, *at, sizeof(value));
-	*at += sizeof(value);
-	return value;
-}
-
-/* An encoded number: absolute or relative to where it stands. False: in another way. */
-static bool read_encoded(const uint8_t **at, uint8_t encoding, uintptr_t *value)
-{
-	uintptr_t base = (encoding & 0x70) == 0x10 ? (uintptr_t)*at : 0;
-	if ((encoding & 0x70) != 0 && (encoding & 0x70) != 0x10)
-		return false;
-	switch (encoding & 0x8f) {
-	case 0x00:
-	case 0x04:
-	case 0x0c:
-		*value = base + read_u64(at);
-		return true;
-	case 0x03:
-		*value = base + read_u32(at);
-		return true;
-	case 0x0b:
-		*value = base + (uintptr_t)(intptr_t)(int32_t)read_u32(at);
-		return true;
-	default:
-		return false;
-	}
 }
 
 /* A word of the stack. */
@@ -150,95 +70,6 @@ static bool read_stack(struct state *state, uintptr_t address, uintptr_t *value)
 	state->page = page;
 	*value = *(const uintptr_t *)address;
 	return true;
-}
-
-/* --- entries ------------------------------------------------------------------------------------------------------ */
-
-/* The index is sorted by address: pairs of where code begins and where its entry is, both relative to the index. */
-static const uint8_t *find_entry(uintptr_t pc)
-{
-	struct dl_find_object object;
-	if (_dl_find_object((void *)pc, &object) != 0 || object.dlfo_eh_frame == NULL)
-		return NULL;
-	const uint8_t *header = object.dlfo_eh_frame, *at = header + 4;
-	uintptr_t ignored, n;
-	if (header[0] != 1 || header[3] != 0x3b || !read_encoded(&at, header[1], &ignored) ||
-	    !read_encoded(&at, header[2], &n) || n == 0)
-		return NULL;
-	struct pair {
-		int32_t start, entry;
-	} const *pairs = (const void *)at;
-	intptr_t wanted = (intptr_t)(pc - (uintptr_t)header);
-	size_t low = 0, high = n; /* pairs[low].start <= wanted < pairs[high].start, if any is */
-	while (high - low > 1) {
-		size_t middle = low + (high - low) / 2;
-		if (pairs[middle].start <= wanted)
-			low = middle;
-		else
-			high = middle;
-	}
-	return pairs[low].start <= wanted ? header + pairs[low].entry : NULL;
-}
-
-/* A common entry: "zR" and the like say how addresses are written, 'S' that the frame is a signal's. */
-static bool read_common(const uint8_t *at, struct entry *entry)
-{
-	uint32_t length = read_u32(&at);
-	const uint8_t *end = at + length;
-	uintptr_t ignored;
-	at += 4; /* the mark of a common entry */
-	unsigned version = *at++;
-	const char *letters = (const char *)at;
-	at += strlen(letters) + 1;
-	entry->code_align = read_unsigned(&at);
-	entry->data_align = read_signed(&at);
-	if (version != 1 && version != 3)
-		return false;
-	if ((version == 1 ? *at++ : read_unsigned(&at)) != REG_RA)
-		return false;
-	entry->encoding = 0;
-	entry->augmented = letters[0] == 'z';
-	if (letters[0] != 'z' && letters[0] != 0)
-		return false;
-	const uint8_t *initial = at;
-	if (entry->augmented) {
-		uintptr_t nbytes = read_unsigned(&at);
-		initial = at + nbytes;
-	}
-	for (const char *letter = letters + entry->augmented; *letter != 0; letter++) {
-		uint8_t encoding = *letter == 'R' || *letter == 'P' || *letter == 'L' ? *at++ : 0;
-		if (*letter == 'R')
-			entry->encoding = encoding;
-		else if (*letter == 'P' && !read_encoded(&at, encoding & 0x7f, &ignored))
-			return false;
-		else if (*letter == 'S')
-			entry->is_signal = true;
-	}
-	entry->initial = initial;
-	entry->initial_end = end;
-	return true;
-}
-
-/* The frame entry of the code that contains pc. */
-static bool read_entry(uintptr_t pc, struct entry *entry)
-{
-	const uint8_t *at = find_entry(pc);
-	if (at == NULL)
-		return false;
-	uint32_t nbytes = read_u32(&at);
-	const uint8_t *end = at + nbytes, *place = at;
-	uint32_t distance = read_u32(&at);
-	*entry = (struct entry){.program_end = end};
-	if (nbytes == 0 || nbytes == UINT32_MAX || distance == 0 || !read_common(place - distance, entry) ||
-	    !read_encoded(&at, entry->encoding, &entry->start) ||
-	    !read_encoded(&at, entry->encoding & 0x0f, &entry->nbytes))
-		return false;
-	if (entry->augmented) {
-		uintptr_t augmentation = read_unsigned(&at);
-		at += augmentation;
-	}
-	entry->program = at;
-	return pc - entry->start < entry->nbytes;
 }
 
 /* --- expressions -------------------------------------------------------------------------------------------------- */
@@ -286,7 +117,7 @@ static bool combine(uint8_t op, uintptr_t *a, uintptr_t b)
 /* What compilers and linkers write for realigned stacks and for stubs. `first` is on the stack at the start. */
 static bool evaluate(struct state *state, const uint8_t *at, uintptr_t first, uintptr_t *result)
 {
-	uintptr_t stack[DEPTH] = {first}, nbytes = read_unsigned(&at);
+	uintptr_t stack[DEPTH] = {first}, nbytes = table_unsigned(&at);
 	unsigned n = 1;
 	for (const uint8_t *end = at + nbytes; at < end;) {
 		uint8_t op = *at++;
@@ -296,7 +127,7 @@ static bool evaluate(struct state *state, const uint8_t *at, uintptr_t first, ui
 		if (op >= 0x70 && op <= 0x8f) { /* breg */
 			if (!get_register(state, op - 0x70u, &stack[n]))
 				return false;
-			stack[n++] += (uintptr_t)read_signed(&at);
+			stack[n++] += (uintptr_t)table_signed(&at);
 		} else if (op >= 0x30 && op <= 0x4f) { /* lit */
 			stack[n++] = op - 0x30u;
 		} else if (op == 0x08) { /* const1u */
@@ -304,7 +135,7 @@ static bool evaluate(struct state *state, const uint8_t *at, uintptr_t first, ui
 		} else if (op == 0x09) { /* const1s */
 			stack[n++] = (uintptr_t)(intptr_t)(int8_t)*at++;
 		} else if (op == 0x23) { /* plus_uconst */
-			stack[n - 1] += read_unsigned(&at);
+			stack[n - 1] += table_unsigned(&at);
 		} else if (op == 0x06) { /* deref */
 			if (!read_stack(state, stack[n - 1], &stack[n - 1]))
 				return false;
@@ -345,30 +176,30 @@ static struct rule offset_rule(intptr_t offset)
 static const uint8_t *skip_expression(const uint8_t **at)
 {
 	const uint8_t *place = *at;
-	uintptr_t nbytes = read_unsigned(at);
+	uintptr_t nbytes = table_unsigned(at);
 	*at += nbytes;
 	return place;
 }
 
 /* What sets the frame's address. False: the operation is none of these. */
-static bool run_cfa(uint8_t op, const uint8_t **at, const struct entry *entry, struct rules *rules)
+static bool run_cfa(uint8_t op, const uint8_t **at, const struct table_entry *entry, struct rules *rules)
 {
 	switch (op) {
 	case 0x0c: /* def_cfa */
 	case 0x12: /* def_cfa_sf */
-		rules->cfa_register = (unsigned)read_unsigned(at);
-		rules->cfa_offset = op == 0x0c ? (intptr_t)read_unsigned(at) : read_signed(at) * entry->data_align;
+		rules->cfa_register = (unsigned)table_unsigned(at);
+		rules->cfa_offset = op == 0x0c ? (intptr_t)table_unsigned(at) : table_signed(at) * entry->data_align;
 		rules->cfa_expression = NULL;
 		return true;
 	case 0x0d: /* def_cfa_register */
-		rules->cfa_register = (unsigned)read_unsigned(at);
+		rules->cfa_register = (unsigned)table_unsigned(at);
 		rules->cfa_expression = NULL;
 		return true;
 	case 0x0e: /* def_cfa_offset */
-		rules->cfa_offset = (intptr_t)read_unsigned(at);
+		rules->cfa_offset = (intptr_t)table_unsigned(at);
 		return true;
 	case 0x13: /* def_cfa_offset_sf */
-		rules->cfa_offset = read_signed(at) * entry->data_align;
+		rules->cfa_offset = table_signed(at) * entry->data_align;
 		return true;
 	case 0x0f: /* def_cfa_expression */
 		rules->cfa_expression = skip_expression(at);
@@ -379,18 +210,18 @@ static bool run_cfa(uint8_t op, const uint8_t **at, const struct entry *entry, s
 }
 
 /* What says where a register was saved. False: the operation is none of these. */
-static bool run_register(uint8_t op, const uint8_t **at, const struct entry *entry, struct rules *rules,
+static bool run_register(uint8_t op, const uint8_t **at, const struct table_entry *entry, struct rules *rules,
 			 const struct rules *initial)
 {
 	if (op != 0x05 && op != 0x11 && (op < 0x06 || op > 0x09) && op != 0x10 && op != 0x14 && op != 0x15 && op != 0x16)
 		return false;
-	uintptr_t number = read_unsigned(at);
+	uintptr_t number = table_unsigned(at);
 	switch (op) {
 	case 0x05: /* offset_extended */
-		set_rule(rules, number, offset_rule((intptr_t)read_unsigned(at) * entry->data_align));
+		set_rule(rules, number, offset_rule((intptr_t)table_unsigned(at) * entry->data_align));
 		return true;
 	case 0x11: /* offset_extended_sf */
-		set_rule(rules, number, offset_rule(read_signed(at) * entry->data_align));
+		set_rule(rules, number, offset_rule(table_signed(at) * entry->data_align));
 		return true;
 	case 0x06: /* restore_extended */
 		restore_rule(rules, number, initial);
@@ -408,10 +239,10 @@ static bool run_register(uint8_t op, const uint8_t **at, const struct entry *ent
 		skip_expression(at);
 		break;
 	case 0x15: /* val_offset_sf */
-		read_signed(at);
+		table_signed(at);
 		break;
 	default: /* register, val_offset */
-		read_unsigned(at);
+		table_unsigned(at);
 		break;
 	}
 	set_rule(rules, number, (struct rule){.how = UNKNOWN});
@@ -430,14 +261,14 @@ static intptr_t run_advance(uint8_t op, const uint8_t **at)
 		*at += sizeof(two);
 		return two;
 	case 0x04:
-		return (intptr_t)read_u32(at);
+		return (intptr_t)table_u32(at);
 	default:
 		return op >> 6 == 1 ? op & 0x3f : -1;
 	}
 }
 
 /* Run the operations that hold at pc; initial is what those of the common entry have set. */
-static bool run(const uint8_t *at, const uint8_t *end, const struct entry *entry, uintptr_t pc, struct rules *rules,
+static bool run(const uint8_t *at, const uint8_t *end, const struct table_entry *entry, uintptr_t pc, struct rules *rules,
 		const struct rules *initial)
 {
 	struct rules remembered[REMEMBERED];
@@ -451,7 +282,7 @@ static bool run(const uint8_t *at, const uint8_t *end, const struct entry *entry
 			if (place > pc)
 				return true;
 		} else if (op >> 6 == 2) { /* offset */
-			set_rule(rules, op & 0x3f, offset_rule((intptr_t)read_unsigned(&at) * entry->data_align));
+			set_rule(rules, op & 0x3f, offset_rule((intptr_t)table_unsigned(&at) * entry->data_align));
 		} else if (op >> 6 == 3) { /* restore */
 			restore_rule(rules, op & 0x3f, initial);
 		} else if (op == 0x0a) { /* remember_state */
@@ -463,7 +294,7 @@ static bool run(const uint8_t *at, const uint8_t *end, const struct entry *entry
 				return false;
 			*rules = remembered[--n];
 		} else if (op == 0x2e) { /* GNU_args_size */
-			read_unsigned(&at);
+			table_unsigned(&at);
 		} else if (op != 0 && op != 0x2d && !run_cfa(op, &at, entry, rules) &&
 			   !run_register(op, &at, entry, rules, initial)) {
 			return false; /* 0x2d: the return address is signed, on aarch64 */
@@ -504,11 +335,11 @@ static uintptr_t strip(uintptr_t pc)
 /* To the caller. False: this was the outermost frame, or the tables end here. */
 static bool step(struct state *state, bool innermost)
 {
-	struct entry entry;
+	struct table_entry entry;
 	struct rules rules = {.ra.how = UNKNOWN}, initial;
 	uintptr_t at = state->pc - !innermost; /* a call may be a function's last instruction */
 	uintptr_t cfa, ra = 0, fp = state->fp;
-	if (!read_entry(at, &entry) || !run(entry.initial, entry.initial_end, &entry, UINTPTR_MAX, &rules, &rules))
+	if (!table_entry(at, &entry) || !run(entry.initial, entry.initial_end, &entry, UINTPTR_MAX, &rules, &rules))
 		return false;
 	initial = rules;
 	if (entry.is_signal || !run(entry.program, entry.program_end, &entry, at, &rules, &initial))

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Frame table: see frame_table.h.
+ */
+#include "frame_table.h"
+
+#include <dlfcn.h>
+#include <string.h>
+
+/* --- numbers ------------------------------------------------------------------------------------------------------ */
+
+uintptr_t table_unsigned(const uint8_t **at)
+{
+	uintptr_t value = 0;
+	for (unsigned shift = 0;; shift += 7) {
+		uint8_t byte = *(*at)++;
+		if (shift < 64)
+			value |= (uintptr_t)(byte & 0x7f) << shift;
+		if ((byte & 0x80) == 0)
+			return value;
+	}
+}
+
+intptr_t table_signed(const uint8_t **at)
+{
+	uintptr_t value = 0;
+	for (unsigned shift = 0;;) {
+		uint8_t byte = *(*at)++;
+		if (shift < 64)
+			value |= (uintptr_t)(byte & 0x7f) << shift;
+		shift += 7;
+		if ((byte & 0x80) != 0)
+			continue;
+		return (intptr_t)(byte & 0x40 && shift < 64 ? value | ~(uintptr_t)0 << shift : value);
+	}
+}
+
+uint32_t table_u32(const uint8_t **at)
+{
+	uint32_t value;
+	memcpy(&value, *at, sizeof(value));
+	*at += sizeof(value);
+	return value;
+}
+
+static uint64_t read_u64(const uint8_t **at)
+{
+	uint64_t value;
+	memcpy(&value, *at, sizeof(value));
+	*at += sizeof(value);
+	return value;
+}
+
+/* An encoded number: absolute or relative to where it stands. False: in another way. */
+static bool read_encoded(const uint8_t **at, uint8_t encoding, uintptr_t *value)
+{
+	uintptr_t base = (encoding & 0x70) == 0x10 ? (uintptr_t)*at : 0;
+	if ((encoding & 0x70) != 0 && (encoding & 0x70) != 0x10)
+		return false;
+	switch (encoding & 0x8f) {
+	case 0x00:
+	case 0x04:
+	case 0x0c:
+		*value = base + read_u64(at);
+		return true;
+	case 0x03:
+		*value = base + table_u32(at);
+		return true;
+	case 0x0b:
+		*value = base + (uintptr_t)(intptr_t)(int32_t)table_u32(at);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* --- entries ------------------------------------------------------------------------------------------------------ */
+
+/* The index is sorted by address: pairs of where code begins and where its entry is, both relative to the index. */
+static const uint8_t *find_entry(uintptr_t pc)
+{
+	struct dl_find_object object;
+	if (_dl_find_object((void *)pc, &object) != 0 || object.dlfo_eh_frame == NULL)
+		return NULL;
+	const uint8_t *header = object.dlfo_eh_frame, *at = header + 4;
+	uintptr_t ignored, n;
+	if (header[0] != 1 || header[3] != 0x3b || !read_encoded(&at, header[1], &ignored) ||
+	    !read_encoded(&at, header[2], &n) || n == 0)
+		return NULL;
+	struct pair {
+		int32_t start, entry;
+	} const *pairs = (const void *)at;
+	intptr_t wanted = (intptr_t)(pc - (uintptr_t)header);
+	size_t low = 0, high = n; /* pairs[low].start <= wanted < pairs[high].start, if any is */
+	while (high - low > 1) {
+		size_t middle = low + (high - low) / 2;
+		if (pairs[middle].start <= wanted)
+			low = middle;
+		else
+			high = middle;
+	}
+	return pairs[low].start <= wanted ? header + pairs[low].entry : NULL;
+}
+
+/* A common entry: "zR" and the like say how addresses are written, 'S' that the frame is a signal's. */
+static bool read_common(const uint8_t *at, struct table_entry *entry)
+{
+	uint32_t length = table_u32(&at);
+	const uint8_t *end = at + length;
+	uintptr_t ignored;
+	at += 4; /* the mark of a common entry */
+	unsigned version = *at++;
+	const char *letters = (const char *)at;
+	at += strlen(letters) + 1;
+	entry->code_align = table_unsigned(&at);
+	entry->data_align = table_signed(&at);
+	if (version != 1 && version != 3)
+		return false;
+	if ((version == 1 ? *at++ : table_unsigned(&at)) != REG_RA)
+		return false;
+	entry->encoding = 0;
+	entry->augmented = letters[0] == 'z';
+	if (letters[0] != 'z' && letters[0] != 0)
+		return false;
+	const uint8_t *initial = at;
+	if (entry->augmented) {
+		uintptr_t nbytes = table_unsigned(&at);
+		initial = at + nbytes;
+	}
+	for (const char *letter = letters + entry->augmented; *letter != 0; letter++) {
+		uint8_t encoding = *letter == 'R' || *letter == 'P' || *letter == 'L' ? *at++ : 0;
+		if (*letter == 'R')
+			entry->encoding = encoding;
+		else if (*letter == 'P' && !read_encoded(&at, encoding & 0x7f, &ignored))
+			return false;
+		else if (*letter == 'S')
+			entry->is_signal = true;
+	}
+	entry->initial = initial;
+	entry->initial_end = end;
+	return true;
+}
+
+bool table_entry(uintptr_t pc, struct table_entry *entry)
+{
+	const uint8_t *at = find_entry(pc);
+	if (at == NULL)
+		return false;
+	uint32_t nbytes = table_u32(&at);
+	const uint8_t *end = at + nbytes, *place = at;
+	uint32_t distance = table_u32(&at);
+	*entry = (struct table_entry){.program_end = end};
+	if (nbytes == 0 || nbytes == UINT32_MAX || distance == 0 || !read_common(place - distance, entry) ||
+	    !read_encoded(&at, entry->encoding, &entry->start) ||
+	    !read_encoded(&at, entry->encoding & 0x0f, &entry->nbytes))
+		return false;
+	if (entry->augmented) {
+		uintptr_t augmentation = table_unsigned(&at);
+		at += augmentation;
+	}
+	entry->program = at;
+	return pc - entry->start < entry->nbytes;
+}
