@@ -62,11 +62,13 @@ ABI_TESTS = \
 	tests/abi/cancel \
 	tests/abi/configuration \
 	tests/abi/contract \
+	tests/abi/exec_storm \
 	tests/abi/fork_storm \
 	tests/abi/idle_threads \
 	tests/abi/introspection \
 	tests/abi/mapping_limit \
 	tests/abi/mappings \
+	tests/abi/memory_group \
 	tests/abi/plugins \
 	tests/abi/producer \
 	tests/abi/refused_calls \
