@@ -186,6 +186,7 @@ TEST_FILES = \
 	tests/model/fork_lists.pml \
 	tests/model/fork_locks.pml \
 	tests/model/relacy/claim.cc \
+	tests/model/relacy/fork.cc \
 	tests/model/relacy/lock.cc \
 	tests/model/relacy/remote.cc \
 	tests/model/relacy/shim.h \

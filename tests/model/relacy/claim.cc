@@ -192,6 +192,11 @@ void cache_age(struct heap *heap)
 
 /* --- the model ---------------------------------------------------------------------------------------------------- */
 
+#ifndef OTHER_THREAD /* fork.cc has another one */
+#define OTHER_THREAD claim_visit(CLAIM_ALL)
+#define MORE_MEMORY
+#endif
+
 struct claim_model : rl::test_suite<claim_model, THREADS> {
 	system_parts parts;
 	struct slot slot_of[THREADS];
@@ -202,6 +207,7 @@ struct claim_model : rl::test_suite<claim_model, THREADS> {
 	shared<bool> exact;
 	struct block *mine[OPERATIONS]; /* blocks that the thread has out */
 	unsigned nmine;
+	MORE_MEMORY
 
 	void before()
 	{
@@ -311,7 +317,7 @@ struct claim_model : rl::test_suite<claim_model, THREADS> {
 		if (index == 0)
 			use();
 		else
-			claim_visit(CLAIM_ALL);
+			OTHER_THREAD;
 	}
 
 	/* Each block is at one place, and the lists hold exactly those that say so. */

@@ -18,7 +18,7 @@ skip() {
 [ -n "${QUARRY_HAVE_CXX-yes}" ] || skip "no C++ compiler (Debian: g++)"
 read -r -a compile <<<"${CXX:-g++}"
 executions=${QUARRY_MODEL_EXECUTIONS:-200000}
-models=(lock remote claim)
+models=(lock remote claim fork)
 [ $# -eq 0 ] || models=("$@")
 
 # A line each: model, file of lib/, what is changed (sed -E).
@@ -46,6 +46,12 @@ claim|claim.c|/^static void divert/,/^}/s/^\tatomic_store_explicit.*//
 claim|claim.c|s/chain = heap->seen_next;/;/
 claim|claim.c|s/block_set_next\(left\[n - 1\], NULL\);/;/
 claim|claim.c|/^void claim_settle/,/^}/s/^\t\tsettle_taken\(heap\);/\t\t;/
+fork|claim.c|s/^\tfor_doubtful\(divert\);/\t;/
+fork|claim.c|/^void claim_prepare_fork/,/note_head/s/!os_barrier\(\)/false/
+fork|claim.c|/for_doubtful\(note_head\)/,/note_link/s/!os_barrier\(\)/false/
+fork|claim.c|/for_doubtful\(note_link\)/,/all_notes_hold/s/!os_barrier\(\)/false/
+fork|claim.c|s/notes_are_good = all_notes_hold\(\);/notes_are_good = true;/
+fork|claim.c|s/heap->taken \? NULL : heap->seen_next;/heap->seen_head;/
 remote|remote.c|s/heap->pending = block_next\(block\);/;/
 '
 

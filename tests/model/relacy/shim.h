@@ -139,10 +139,11 @@ static inline bool os_barrier()
 	return true;
 }
 
-/* Each thread's first step. */
+/* Each thread's first step. A membarrier that came before reached it, too. */
 static inline void thread_begins(unsigned index)
 {
 	threads[index] = rl::ctx().threadx_;
+	rl::atomic_thread_fence(rl::mo_seq_cst, $);
 }
 
 /* --- running ------------------------------------------------------------------------------------------------------ */
