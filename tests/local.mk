@@ -220,6 +220,8 @@ TEST_FILES = \
 	tests/tools/profile.py \
 	tests/tsan.supp \
 	tests/ubsan.supp \
+	tests/uncovered \
+	tests/uncovered-reasons \
 	tests/variant
 
 # === programs ========================================================================================================

@@ -187,7 +187,7 @@ int main(int argc, char **argv)
 	CHECK(tallies != MAP_FAILED);
 	if (argc == 4)
 		return repeat(argv);
-	alarm(all ? 580 : 280);
+	alarm(all ? 1800 : 280);
 	start(NULL, 0);
 	finish();
 	CHECKF(nfailed[NCALLS] == 0, "  the workload fails without faults");
