@@ -94,6 +94,13 @@ static force_inline uint32_t address_map_word(const void *ptr)
 	return atomic_load_explicit(&address_map.words[unit], memory_order_relaxed);
 }
 
+/** The same for what for sure is a block. */
+static force_inline uint32_t address_map_word_of_block(const void *block)
+{
+	const _Atomic uint32_t *words = (const _Atomic uint32_t *)address_map_origin;
+	return atomic_load_explicit(&words[(uintptr_t)block >> QUARRY_POOL_BITS], memory_order_relaxed);
+}
+
 /**
  * As address_map_word, but false for what is no multiple of ALIGNMENT, as for any address outside of the window. One
  * comparison for both: the rotation puts what is left below ALIGNMENT on top.

@@ -24,7 +24,7 @@ static bool has_barrier(void)
 
 bool claim_is_locked_mode(void)
 {
-	return QUARRY_HARDENED || !has_barrier() || atomic_load_explicit(&holders, relaxed) > 0;
+	return !has_barrier() || atomic_load_explicit(&holders, relaxed) > 0;
 }
 
 /* The visitor's view of a list that its thread may be using: one load, neither torn nor repeated. */
@@ -95,6 +95,8 @@ static void settle_taken(struct heap *heap)
 		heap->cache.room[szidx] = (int32_t)heap->cache.bound[szidx];
 		heap->classes[szidx].excess = 0;
 	}
+	if (QUARRY_HARDENED)
+		quarantine_settle(heap->quarantine);
 	if (heap->seen_list >= CACHE_LISTS)
 		return;
 	struct block *left[2];
@@ -151,17 +153,24 @@ static void note_head(struct heap *heap)
 	heap->seen_list = (uint8_t)atomic_load_explicit(&heap->slot->last, relaxed);
 	heap->seen_head = heap->seen_list < CACHE_LISTS ? load_block(head_of(heap, heap->seen_list)) : NULL;
 	heap->seen_next = NULL;
+	if (QUARRY_HARDENED)
+		quarantine_note(heap->quarantine);
 }
 
 /* The block may have been handed out and freed meanwhile: the link is then nonsense, which the next look at the head
  * betrays, and its arena stays mapped, since whoever unmaps one holds VISIT. */
 static void note_link(struct heap *heap)
 {
-#if !QUARRY_HARDENED /* there lists are at rest under the lock */
-	if (heap->seen_head != NULL)
-		heap->seen_next = load_block(&heap->seen_head->next);
+	if (heap->seen_head == NULL)
+		return;
+#if QUARRY_HARDENED
+	void *next;
+	if (harden_link_holds(&heap->seen_head->next, &next))
+		heap->seen_next = next;
+	else
+		heap->seen_head = (struct block *)heap; /* no block: the note does not hold */
 #else
-	(void)heap;
+	heap->seen_next = load_block(&heap->seen_head->next);
 #endif
 }
 
@@ -185,6 +194,11 @@ static void take(struct heap *heap)
 		else
 			*head = NULL;
 		cache_return_chain(heap, outbox, chain);
+	}
+	uint32_t place = 0;
+	for (struct block *block; QUARRY_HARDENED && (block = quarantine_take_noted(heap->quarantine, &place)) != NULL;) {
+		block_set_next(block, NULL);
+		cache_return_chain(heap, outbox, block);
 	}
 	cache_send_all(outbox);
 }
@@ -231,6 +245,11 @@ static enum access access_to(const struct heap *heap)
 	if (heap->taken)
 		return EMPTIED;
 	return has_barrier() ? DIVERT : BARRED;
+}
+
+bool claim_is_at_rest(const struct heap *heap)
+{
+	return access_to(heap) == OPEN;
 }
 
 static void empty_inbox(struct heap *heap)
@@ -458,6 +477,8 @@ static void orphan(struct heap *heap)
 		if (*head == NULL || list == heap->seen_list)
 			count_list(heap, list);
 	}
+	if (QUARRY_HARDENED && !heap->locked)
+		quarantine_orphan(heap->quarantine, heap->taken || notes_are_good);
 	heap->diverted = heap->poked = heap->taken = heap->locked = 0;
 	heap->seen_list = CACHE_LISTS;
 	heap->slot = NULL;

@@ -19,8 +19,11 @@
  *
  * What the list in doubt holds at a later moment is B, H or both, or nothing: see claim_doubtful.
  *
- * In the hardened library, and where membarrier is refused (old kernel, filter), the
- * caches of all threads live under the lock: `current` stays
+ * The hardened library's quarantine (quarantine.h) is in doubt in two places: that whose block leaves next, and the end.
+ * They are noted with the head and left alone; what is taken leaves gaps, which settling closes. There the link of H
+ * says whether it is one; else the note does not hold.
+ *
+ * Where membarrier is refused (old kernel, filter), the caches of all threads live under the lock: `current` stays
  * heap_empty, each operation takes the slow path, and a visitor simply takes the lists. If the kernel withdraws it
  * later, threads go over to that mode as they pass a slow path; until then their lists are left alone. (`locked` of
  * a heap: its thread has gone over.) ThreadSanitizer does not know membarrier: its builds run in that mode, and the
@@ -52,6 +55,9 @@ enum claim_scope {
  * No lock held; not inside a read section.
  */
 bool claim_visit(enum claim_scope scope);
+
+/** Under the heap's lock: does no thread touch its cache meanwhile? */
+bool claim_is_at_rest(const struct heap *heap);
 
 /** Under the heap's lock: the blocks, two at most, that its list in doubt still holds. Returns their number. */
 unsigned claim_doubtful(struct heap *heap, struct block *blocks[2]);

@@ -61,6 +61,8 @@ static struct block *take_from_heap(struct heap *heap, unsigned szidx)
 	heap_lock(heap);
 	claim_settle(heap);
 	struct block *block = pop(&heap->cache, szidx);
+	if (QUARRY_HARDENED)
+		quarantine_share(heap->quarantine, thread_count());
 	if (block == NULL && cache_refill(heap, szidx))
 		block = pop(&heap->cache, szidx);
 	remote_unlock(heap);
@@ -266,62 +268,52 @@ void *entry_malloc_over(const struct node_set *over, size_t nbytes)
 	return counted_big(ptr, nbytes);
 }
 
-/* Debug and hardened builds keep a bit per block: it was freed, and not handed out since. Returns what the bit was. */
-static bool mark_freed(void *ptr, uint32_t word, bool freed)
+static cold_path void report_written(struct block *block, unsigned szidx)
 {
-	char *start = entry_pool_start(ptr, word);
-	unsigned index = sizeclass_block_index(word_szidx(word), (size_t)((char *)ptr - start));
-	_Atomic uint64_t *bits = &pool_header_at(start)->freed_bits[index / 64];
-	uint64_t bit = (uint64_t)1 << index % 64;
-	uint64_t before = freed ? atomic_fetch_or(bits, bit) : atomic_fetch_and(bits, ~bit);
-	return before & bit;
-}
-
-/* Hardened: was it freed, or never handed out? */
-static bool is_freed(const void *ptr, uint32_t word)
-{
-	char *start = entry_pool_start(ptr, word);
-	unsigned index = sizeclass_block_index(word_szidx(word), (size_t)((const char *)ptr - start));
-	return index >= size_classes[word_szidx(word)].capacity ||
-	       (atomic_load_explicit(&pool_header_at(start)->freed_bits[index / 64], memory_order_relaxed) >> index % 64 & 1);
+	size_t nbytes = sizeclass_nbytes(szidx);
+	report_fault("write after free", block, (int)szidx, nbytes, arena_base(block));
+	memset(block, 0, nbytes);
 }
 
 /* What debug and hardened builds do with a block on its way to the program. */
-static struct block *hand_out(struct block *block, unsigned szidx, size_t requested)
+static force_inline struct block *hand_out(struct block *block, unsigned szidx, size_t requested)
 {
-	size_t nbytes = sizeclass_nbytes(szidx);
 	if (!QUARRY_BLOCK_BITS || block == NULL)
 		return block;
-	uint32_t word = address_map_word(block);
-	mark_freed(block, word, false);
+	pool_hold(block);
 	if (QUARRY_COUNTING)
 		counting_small(block, requested + (requested == 0));
 	if (QUARRY_HARDENED) {
-		if (unlikely(!harden_is_wiped(block, nbytes, sizeof(*block)))) {
-			entry_report_misuse("write after free", block, word);
-			memset(block, 0, nbytes);
-		}
+		size_t nbytes = sizeclass_nbytes(szidx);
+		if (unlikely(!harden_is_wiped(block, nbytes, sizeof(*block))))
+			report_written(block, szidx);
 		memset(block, 0, sizeof(*block));
 		harden_seal(block, nbytes, requested + (requested == 0));
 	}
 	return block;
 }
 
-/* And on its way back: false if it stays where it is, as a misuse was reported. */
-static bool take_back(struct block *block, uint32_t word)
+/* Where the program does not hold a block, or has written beyond it: then it keeps the block. */
+static cold_path bool refuse(struct block *block, uint32_t word, bool held)
 {
-	if (QUARRY_HARDENED && is_freed(block, word)) {
-		entry_report_misuse("double free", block, word);
-		return false;
-	}
-	if (QUARRY_HARDENED && unlikely(harden_check(block, sizeclass_nbytes(word_szidx(word))) == SIZE_MAX)) {
-		entry_report_misuse("overflow, found by free,", block, word);
-		return false;
-	}
-	if (mark_freed(block, word, true)) {
-		entry_report_misuse("double free", block, word);
-		return false;
-	}
+	if (held)
+		pool_hold(block);
+	entry_report_misuse(held                              ? "overflow, found by free,"
+	                    : entry_is_interior(block, word) ? "free of an interior pointer"
+	                                                      : "double free",
+	                    block, word);
+	return false;
+}
+
+/* And on its way back: false if it stays where it is, as a misuse was reported. */
+static force_inline bool take_back(struct block *block, uint32_t word)
+{
+	if (!QUARRY_BLOCK_BITS)
+		return true;
+	if (unlikely(!pool_let_go(block)))
+		return refuse(block, word, false);
+	if (QUARRY_HARDENED && unlikely(harden_check(block, sizeclass_nbytes(word_szidx(word))) == SIZE_MAX))
+		return refuse(block, word, true);
 	if (QUARRY_COUNTING)
 		counting_small(block, 0);
 	return true;
@@ -330,9 +322,9 @@ static bool take_back(struct block *block, uint32_t word)
 size_t entry_usable(const void *ptr, uint32_t word)
 {
 	size_t nbytes = sizeclass_nbytes(word_szidx(word));
-	if (!QUARRY_HARDENED || entry_is_interior(ptr, word) || word_is_region(word))
+	if (!QUARRY_HARDENED || word_is_region(word))
 		return entry_is_interior(ptr, word) ? 0 : nbytes;
-	size_t requested = is_freed(ptr, word) ? 0 : harden_requested(ptr, nbytes);
+	size_t requested = pool_is_held(ptr) ? harden_requested(ptr, nbytes) : 0;
 	return requested == SIZE_MAX ? 0 : requested;
 }
 
@@ -359,6 +351,17 @@ void *entry_malloc_slow(size_t nbytes)
 
 void *entry_malloc_class(unsigned szidx, size_t nbytes)
 {
+	struct block *block = cache_take(szidx);
+	if (unlikely(block == NULL))
+		block = allocate_small(szidx);
+	return hand_out(block, szidx, nbytes);
+}
+
+void *entry_malloc_hardened(size_t nbytes)
+{
+	if (unlikely(!sample_passes(nbytes)) || unlikely(nbytes > TABLE_LIMIT - HARDEN_SEAL_NBYTES))
+		return entry_malloc_medium(nbytes);
+	unsigned szidx = sizeclass_of_tabled(nbytes + HARDEN_SEAL_NBYTES);
 	struct block *block = cache_take(szidx);
 	if (unlikely(block == NULL))
 		block = allocate_small(szidx);
@@ -493,26 +496,13 @@ static force_inline void put_locked(struct heap *heap, struct block *block, uint
 	}
 }
 
-/* Hardened: what leaves the quarantine for it goes on. */
-static void put_in_quarantine(struct heap *heap, struct block *block, uint32_t word)
-{
-	unsigned nthreads = thread_count();
-	size_t share = ((size_t)options.quarantine_kib << 10) / (nthreads == 0 ? 1 : nthreads);
-	quarantine_put(heap->quarantine, block, sizeclass_nbytes(word_szidx(word)));
-	while ((block = quarantine_take(heap->quarantine, share)) != NULL)
-		put_locked(heap, block, address_map_word(block));
-}
-
 /* The thread is diverted, or its outbox wants to be sent. */
 static __attribute__((noinline)) void free_locked(struct block *block, uint32_t word)
 {
 	struct heap *heap = slot.heap;
 	heap_lock(heap);
 	claim_settle(heap);
-	if (QUARRY_HARDENED)
-		put_in_quarantine(heap, block, word);
-	else
-		put_locked(heap, block, word);
+	put_locked(heap, block, word);
 	remote_unlock(heap);
 	leave_slow_path();
 }
@@ -530,6 +520,16 @@ static force_inline void keep(struct block *block, uint32_t word)
 		entry_overflow(word);
 	else if (unlikely(comes_of_age(heap, szidx)))
 		send_list_home(szidx);
+}
+
+/* Hardened: onto the list, for a block of the thread's own heap. */
+static force_inline void keep_own(struct block *block, uint32_t word)
+{
+	struct heap *heap = cache_announce(word_szidx(word));
+	if (unlikely(heap == &heap_empty))
+		free_locked(block, word);
+	else if (cache_push(&heap->cache, word_szidx(word), block))
+		entry_overflow(word);
 }
 
 /* Into the outbox. */
@@ -566,6 +566,46 @@ static void send_home(struct block *block, uint32_t word)
 	if (QUARRY_HARDENED)
 		memset(block, 0, nbytes);
 	remote_push(word_owner(word), block, block, nbytes);
+}
+
+/* --- by way of the quarantine ------------------------------------------------------------------------------------- */
+
+/* Under the lock: what must leave, goes on. */
+static void relieve_quarantine(struct heap *heap)
+{
+	for (struct block *block; (block = quarantine_take(heap->quarantine, heap->quarantine->most)) != NULL;)
+		put_locked(heap, block, address_map_word(block));
+}
+
+/* The thread is diverted, or has no heap yet. */
+static cold_path void quarantine_locked(struct block *block, uint32_t word)
+{
+	struct heap *heap = thread_heap();
+	if (heap == NULL) {
+		send_home(block, word);
+		return;
+	}
+	harden_wipe(block, sizeclass_nbytes(word_szidx(word)));
+	heap_lock(heap);
+	claim_settle(heap);
+	block = quarantine_put(heap->quarantine, block, &word);
+	if (block != NULL)
+		put_locked(heap, block, word);
+	relieve_quarantine(heap);
+	remote_unlock(heap);
+	leave_slow_path();
+}
+
+/* More than one had to leave: they go first, and then that one. */
+static cold_path void free_with_others(struct block *block, uint32_t word)
+{
+	struct heap *heap = slot.heap;
+	heap_lock(heap);
+	claim_settle(heap);
+	relieve_quarantine(heap);
+	put_locked(heap, block, word);
+	remote_unlock(heap);
+	leave_slow_path();
 }
 
 static force_inline bool is_misplaced(const void *ptr, uint32_t word)
@@ -640,20 +680,43 @@ static __attribute__((noinline)) void free_other(void *ptr, uint32_t word)
 		entry_report_misuse("free of an interior pointer", ptr, word);
 	else if (word_is_region(word))
 		free_of_region(ptr, word);
-	else if (QUARRY_BLOCK_BITS && !take_back(ptr, word))
+	else if (!take_back(ptr, word))
 		return;
+	else if (QUARRY_HARDENED)
+		quarantine_locked(ptr, word);
 	else if (thread_heap() != NULL)
 		free_locked(ptr, word);
 	else
 		send_home(ptr, word);
 }
 
+/* It waits, and what leaves for it goes where it belongs: mostly onto the thread's own list. */
+static force_inline void free_hardened(struct block *block, uint32_t word, struct heap *heap)
+{
+	if (unlikely(!take_back(block, word)))
+		return;
+	harden_wipe(block, sizeclass_nbytes(word_szidx(word)));
+	block = quarantine_put(heap->quarantine, block, &word);
+	if (block == NULL)
+		return;
+	if (unlikely(quarantine_is_over(heap->quarantine)))
+		free_with_others(block, word);
+	else if (likely(word_owner(word) == heap->id))
+		keep_own(block, word);
+	else if (is_wanted(heap, word))
+		keep(block, word);
+	else
+		post(block, word);
+}
+
 void entry_free_slow(void *ptr, uint32_t word, struct heap *heap)
 {
 	if (unlikely(heap == &heap_empty) || unlikely(word - WORD_OWNER >= WORD_REGION - WORD_OWNER) ||
-	    unlikely(is_misplaced(ptr, word)))
+	    (!QUARRY_HARDENED && unlikely(is_misplaced(ptr, word))))
 		free_other(ptr, word);
-	else if (QUARRY_BLOCK_BITS && !take_back(ptr, word))
+	else if (QUARRY_HARDENED)
+		free_hardened(ptr, word, heap);
+	else if (!take_back(ptr, word))
 		return;
 	else if (is_wanted(heap, word) || (QUARRY_BLOCK_BITS && word_owner(word) == heap->id))
 		keep(ptr, word);
@@ -670,7 +733,7 @@ void entry_free_raw(void *ptr)
 		entry_report_misuse("free of an interior pointer", ptr, word);
 	else if (word_is_region(word))
 		free_of_region(ptr, word);
-	else if (!QUARRY_BLOCK_BITS || take_back(ptr, word))
+	else if (take_back(ptr, word))
 		send_home(ptr, word);
 }
 

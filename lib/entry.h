@@ -19,6 +19,7 @@
 
 cold_path void *entry_malloc_slow(size_t nbytes);
 __attribute__((noinline)) void *entry_malloc_medium(size_t nbytes);
+__attribute__((noinline)) void *entry_malloc_hardened(size_t nbytes);
 __attribute__((noinline)) void entry_free_slow(void *ptr, uint32_t word, struct heap *heap);
 __attribute__((noinline)) void entry_free_stray(void *ptr);
 cold_path void entry_overflow(uint32_t word);
@@ -108,6 +109,8 @@ static inline bool entry_is_interior(const void *ptr, uint32_t word)
 
 static force_inline void *entry_malloc(size_t nbytes)
 {
+	if (QUARRY_HARDENED)
+		return entry_malloc_hardened(nbytes);
 	if (unlikely(!sample_passes(nbytes)) || QUARRY_BLOCK_BITS)
 		return entry_malloc_medium(nbytes);
 	struct block *block = cache_take(sizeclass_of_tabled(nbytes));

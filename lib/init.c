@@ -46,13 +46,15 @@ __attribute__((constructor(101))) static void begin(void)
 	purge_allow();
 }
 
-/* Hardened: the last look at what was freed. A heap whose lock is held is left out: exit may be called anywhere. */
+/* Hardened: the last look at what was freed. A heap whose lock is held is left out, since exit may be called anywhere,
+ * and so is that of a thread which goes on meanwhile. */
 static void check_quarantines(void)
 {
 	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap)) {
 		if (!heap_try_lock(heap))
 			continue;
-		quarantine_check(heap->quarantine);
+		if (claim_is_at_rest(heap))
+			quarantine_check(heap->quarantine);
 		heap_unlock(heap);
 	}
 }

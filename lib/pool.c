@@ -29,11 +29,11 @@ struct pool_header *pool_init(char *start, unsigned szidx, bool zeroed)
 	pool->szidx = (uint8_t)szidx;
 	pool->units = (uint8_t)class->units;
 	pool->zeroed = zeroed;
-	for (unsigned word = 0; word * 64 < class->capacity; word++) {
+	for (unsigned word = 0; word * 64 < class->capacity; word++)
 		atomic_store_explicit(&pool->free_bits[word], 0, relaxed);
-		if (QUARRY_BLOCK_BITS)
-			atomic_store_explicit(&pool->freed_bits[word], 0, relaxed);
-	}
+	for (unsigned unit = 0; QUARRY_BLOCK_BITS && unit < class->units; unit++)
+		for (unsigned word = 0; word < POOL_MAX_BLOCKS / 64; word++)
+			atomic_store_explicit(&pool_header_at(start + unit * POOL_SIZE)->held_bits[word], 0, relaxed);
 	return pool;
 }
 
@@ -54,13 +54,14 @@ static struct block *carve(struct pool_header *pool, char *start, size_t nbytes)
 static void carve_shuffled(struct pool_header *pool)
 {
 	struct block *blocks[SHUFFLED];
+	uint64_t draws = harden_below(UINT32_MAX);
 	char *start = pool_start(pool);
 	size_t nbytes = sizeclass_nbytes(pool->szidx);
 	uint32_t n = 0;
 	for (; n < SHUFFLED && pool->nextoffset <= pool->maxnextoffset; n++)
 		blocks[n] = carve(pool, start, nbytes);
 	for (; n > 0; n--) {
-		uint32_t chosen = harden_below(n);
+		uint32_t chosen = harden_draw(&draws, n);
 		struct block *block = blocks[chosen];
 		blocks[chosen] = blocks[n - 1];
 		unsigned index = block_index(pool, block);

@@ -76,8 +76,8 @@ struct pool_header {
 	uint8_t zeroed; /* virgin blocks read as zero */
 	_Atomic uint64_t free_bits[POOL_MAX_BLOCKS / 64];
 	uint32_t requested[QUARRY_HARDENED]; /* spans: of their usable bytes, the program's */
-	/* debug and hardened: freed by the program (entry.c) */
-	_Atomic uint64_t freed_bits[QUARRY_BLOCK_BITS ? POOL_MAX_BLOCKS / 64 : 0];
+	/* debug and hardened, of each unit: which multiples of ALIGNMENT in it are starts of blocks that the program holds */
+	_Atomic uint64_t held_bits[QUARRY_BLOCK_BITS ? POOL_MAX_BLOCKS / 64 : 0];
 };
 
 _Static_assert(sizeof(struct pool_header) <= POOL_HEADER_NBYTES, "the head has room for a header per unit");
@@ -94,6 +94,41 @@ static inline struct pool_header *pool_header_at(const void *unit_address)
 {
 	return (struct pool_header *)(arena_base(unit_address) + arena_unit_of(unit_address) * POOL_HEADER_NBYTES);
 }
+
+/* --- debug and hardened: blocks that the program holds; any thread, without a lock ------------------------------ */
+
+static force_inline _Atomic uint64_t *pool_held_bits(const void *block)
+{
+	return &pool_header_at(block)->held_bits[(uintptr_t)block % POOL_SIZE / ALIGNMENT / 64];
+}
+
+static force_inline uint64_t pool_held_bit(const void *block)
+{
+	return (uint64_t)1 << (uintptr_t)block / ALIGNMENT % 64;
+}
+
+/** Does the program hold a block that starts there? ptr lies in a pool. */
+static force_inline bool pool_is_held(const void *ptr)
+{
+	return (uintptr_t)ptr % ALIGNMENT == 0 &&
+	       (atomic_load_explicit(pool_held_bits(ptr), memory_order_relaxed) & pool_held_bit(ptr)) != 0;
+}
+
+/** It gets it. */
+static force_inline void pool_hold(const void *block)
+{
+	atomic_fetch_or_explicit(pool_held_bits(block), pool_held_bit(block), memory_order_relaxed);
+}
+
+/** It frees it. False: it does not hold a block there. Of several threads one is told true. */
+static force_inline bool pool_let_go(const void *ptr)
+{
+	return (uintptr_t)ptr % ALIGNMENT == 0 &&
+	       (atomic_fetch_and_explicit(pool_held_bits(ptr), ~pool_held_bit(ptr), memory_order_relaxed) &
+	        pool_held_bit(ptr)) != 0;
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ */
 
 /** Start of the pool's first unit. */
 static inline char *pool_start(const struct pool_header *pool)

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "address_map.h"
+#include "options.h"
 #include "pool.h"
 #include "report.h"
 
@@ -17,51 +17,106 @@ static size_t nbytes_of(const struct block *block)
 	return sizeclass_nbytes(word_szidx(address_map_word(block)));
 }
 
-static struct block **place(struct quarantine *quarantine, uint32_t index)
+static uint32_t get(const _Atomic uint32_t *field)
 {
-	return &quarantine->ring[(quarantine->first + index) % QUARANTINE_BLOCKS];
+	return atomic_load_explicit(field, relaxed);
 }
 
-static void count(struct quarantine *quarantine, size_t added, size_t removed)
+static struct block *at(struct quarantine *quarantine, uint32_t index)
 {
-	size_t sum = atomic_load_explicit(&quarantine->nbytes, relaxed) + added - removed;
-	atomic_store_explicit(&quarantine->nbytes, sum, relaxed);
+	return atomic_load_explicit(&quarantine->place[index], relaxed);
 }
 
-void quarantine_put(struct quarantine *quarantine, struct block *block, size_t nbytes)
+static void set(struct quarantine *quarantine, uint32_t index, struct block *block)
 {
+	atomic_store_explicit(&quarantine->place[index], block, relaxed);
+}
+
+static void set_nbytes(struct quarantine *quarantine, size_t nbytes)
+{
+	atomic_store_explicit(&quarantine->nbytes, nbytes, relaxed);
+}
+
+void quarantine_report(struct block *block, uint32_t word)
+{
+	size_t nbytes = sizeclass_nbytes(word_szidx(word));
+	report_fault("write after free", block, (int)word_szidx(word), nbytes, arena_base(block));
 	memset(block, 0, nbytes);
-	count(quarantine, nbytes, 0);
-	struct block **end = place(quarantine, quarantine->n++), **chosen = place(quarantine, harden_below(quarantine->n));
-	*end = *chosen;
-	*chosen = block;
 }
 
-/* Is it as it was left? If not, that is reported, and mended. */
-static void check(struct block *block, size_t nbytes)
+/* All of it. */
+static struct block *checked(struct block *block)
 {
-	if (likely(harden_is_wiped(block, nbytes, 0)))
-		return;
-	report_fault("write after free", block, (int)word_szidx(address_map_word(block)), nbytes, arena_base(block));
-	memset(block, 0, nbytes);
+	if (!harden_is_wiped(block, nbytes_of(block), 0))
+		quarantine_report(block, address_map_word(block));
+	return block;
+}
+
+void quarantine_share(struct quarantine *quarantine, unsigned nthreads)
+{
+	quarantine->most = ((size_t)options.quarantine_kib << 10) / (nthreads == 0 ? 1 : nthreads);
 }
 
 struct block *quarantine_take(struct quarantine *quarantine, size_t most)
 {
 	size_t held = atomic_load_explicit(&quarantine->nbytes, relaxed);
-	if (quarantine->n == 0 || (held <= most && quarantine->n < QUARANTINE_BLOCKS))
+	uint32_t n = get(&quarantine->n), chosen = get(&quarantine->chosen);
+	if (n == 0 || held <= most)
 		return NULL;
-	struct block *block = *place(quarantine, 0);
-	size_t nbytes = nbytes_of(block);
-	quarantine->first = (quarantine->first + 1) % QUARANTINE_BLOCKS;
-	quarantine->n--;
-	count(quarantine, 0, nbytes);
-	check(block, nbytes);
-	return block;
+	struct block *leaving = at(quarantine, chosen);
+	set(quarantine, chosen, at(quarantine, n - 1));
+	atomic_store_explicit(&quarantine->n, n - 1, relaxed);
+	quarantine_choose(quarantine, n - 1);
+	set_nbytes(quarantine, held - nbytes_of(leaving));
+	return checked(leaving);
 }
 
 void quarantine_check(struct quarantine *quarantine)
 {
-	for (uint32_t i = 0; i < quarantine->n; i++)
-		check(*place(quarantine, i), nbytes_of(*place(quarantine, i)));
+	for (uint32_t i = 0; i < get(&quarantine->n); i++)
+		checked(at(quarantine, i));
+}
+
+/* --- visits ------------------------------------------------------------------------------------------------------- */
+
+void quarantine_note(struct quarantine *quarantine)
+{
+	quarantine->seen_n = atomic_load_explicit(&quarantine->n, memory_order_acquire);
+	quarantine->seen_chosen = atomic_load_explicit(&quarantine->chosen, memory_order_acquire);
+}
+
+struct block *quarantine_take_noted(struct quarantine *quarantine, uint32_t *index)
+{
+	for (uint32_t i; (i = *index) < quarantine->seen_n; ++*index) {
+		struct block *block = at(quarantine, i);
+		if (i == quarantine->seen_chosen || block == NULL)
+			continue;
+		set(quarantine, i, NULL);
+		return checked(block);
+	}
+	return NULL;
+}
+
+void quarantine_settle(struct quarantine *quarantine)
+{
+	uint32_t n = 0;
+	size_t nbytes = 0;
+	for (uint32_t i = 0; i < get(&quarantine->n); i++) {
+		struct block *block = at(quarantine, i);
+		if (block == NULL)
+			continue;
+		set(quarantine, n++, block);
+		nbytes += nbytes_of(block);
+	}
+	atomic_store_explicit(&quarantine->n, n, relaxed);
+	atomic_store_explicit(&quarantine->chosen, 0, relaxed);
+	set_nbytes(quarantine, nbytes);
+}
+
+void quarantine_orphan(struct quarantine *quarantine, bool noted)
+{
+	atomic_store_explicit(&quarantine->n, noted ? quarantine->seen_n : 0, relaxed);
+	if (noted)
+		set(quarantine, quarantine->seen_chosen, NULL);
+	quarantine_settle(quarantine);
 }

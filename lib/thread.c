@@ -61,6 +61,8 @@ static void attach_to(struct heap *heap)
 	heap->tid = os_thread_id();
 	heap->locked = heap->diverted = claim_is_locked_mode();
 	heap->idle_ticks = 0;
+	if (QUARRY_HARDENED)
+		quarantine_share(heap->quarantine, thread_count() + 1);
 	slot.heap = heap;
 	slot.state = SLOT_READY;
 	if (!heap->locked)

@@ -13,6 +13,7 @@
 #include "node.h"
 #include "os.h"
 #include "quarry/quarry.h"
+#include "region.h"
 #include "remote.h"
 #include "span.h"
 #include "thread.h"
@@ -54,19 +55,20 @@ static bool note_doubtful(struct walk *walk)
 static bool read_pool(const struct walk *walk, char *start, uint32_t word, uint64_t live[])
 {
 	const struct pool_header *pool = pool_header_at(start);
+	size_t nbytes = sizeclass_nbytes(word_szidx(word)), length = size_classes[word_szidx(word)].capacity * nbytes;
 	struct heap *owner = heap_by_id(word_owner(word));
 	heap_lock(owner);
 	bool owned = address_map_word(start) == word;
 	for (unsigned index = 0; owned && index < pool->capacity; index++) {
 		uint64_t bit = (uint64_t)1 << index % 64;
 		live[index / 64] = index % 64 == 0 ? 0 : live[index / 64];
-		if (!pool_has_block(pool, index))
+		bool held = !QUARRY_HARDENED || word_is_region(word) || pool_is_held(start + index * nbytes);
+		if (held && !pool_has_block(pool, index))
 			live[index / 64] |= bit;
 	}
 	remote_unlock(owner);
 	if (!owned)
 		return false;
-	size_t nbytes = sizeclass_nbytes(word_szidx(word)), length = size_classes[word_szidx(word)].capacity * nbytes;
 	for (size_t i = 0; i < walk->ndoubtful; i++) {
 		uintptr_t offset = (uintptr_t)walk->doubtful[i] - (uintptr_t)start;
 		if (offset < length)

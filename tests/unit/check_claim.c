@@ -203,10 +203,8 @@ static struct block *seen, *spare;
 /* What a debug build's malloc would note of a block that it pops. */
 static void hand_out(struct block *block)
 {
-	uint32_t word = address_map_word(block);
-	unsigned index = sizeclass_block_index(word_szidx(word), (size_t)((char *)block - entry_pool_start(block, word)));
 	if (QUARRY_DEBUG)
-		pool_header_at(entry_pool_start(block, word))->freed_bits[index / 64] &= ~((uint64_t)1 << index % 64);
+		pool_hold(block);
 }
 
 /* A visit noted `seen` at the list's head; `spare` is with the program. */

@@ -8,6 +8,7 @@
 #include "address_map.h"
 #include "harden.h"
 #include "pool.h"
+#include "quarantine.h"
 #include "quarry/quarry.h"
 
 static void flip(void *bytes, unsigned bit)
@@ -85,7 +86,7 @@ END_TEST
 
 START_TEST(what_was_wiped_is_looked_at_from_both_ends)
 {
-	static char bytes[4096];
+	static _Alignas(16) char bytes[4096];
 	for (size_t nbytes = 32; nbytes <= sizeof bytes; nbytes += 16)
 		for (size_t i = 0; i < nbytes; i++) {
 			bool looked_at = i < HARDEN_LOOK_NBYTES || nbytes - i <= HARDEN_LOOK_NBYTES;
@@ -99,7 +100,7 @@ END_TEST
 #if QUARRY_HARDENED
 START_TEST(a_seal_says_how_much_was_requested_or_is_broken)
 {
-	char block[64];
+	_Alignas(16) char block[64];
 	harden_begin();
 	for (size_t requested = 1; requested <= sizeof block - HARDEN_SEAL_NBYTES; requested++) {
 		memset(block, 0, sizeof block);
@@ -111,6 +112,92 @@ START_TEST(a_seal_says_how_much_was_requested_or_is_broken)
 			flip(block, bit);
 		}
 	}
+}
+END_TEST
+
+enum { WAITING = 100 };
+
+/* A block as one that was freed. */
+static struct block *wiped_block(uint32_t *word)
+{
+	struct block *block = quarry_malloc(64);
+	*word = address_map_word(block);
+	memset(block, 0, sizeclass_nbytes(word_szidx(*word)));
+	return block;
+}
+
+static struct block *put_another(struct quarantine *quarantine)
+{
+	uint32_t word;
+	struct block *block = wiped_block(&word);
+	ck_assert_ptr_null(quarantine_put(quarantine, block, &word));
+	return block;
+}
+
+static void begin_waiting(struct quarantine *quarantine)
+{
+	quarantine_share(quarantine, 1);
+	for (int i = 0; i < WAITING; i++)
+		put_another(quarantine);
+}
+
+START_TEST(a_full_quarantine_gives_a_block_for_each)
+{
+	static struct quarantine quarantine;
+	uint32_t word;
+	quarantine_share(&quarantine, 1);
+	struct block *leaving = NULL;
+	unsigned n = 0;
+	for (; leaving == NULL; n++)
+		leaving = quarantine_put(&quarantine, wiped_block(&word), &word);
+	ck_assert_uint_eq(n, QUARANTINE_BLOCKS + 1);
+	ck_assert_uint_eq(word, address_map_word(leaving));
+	ck_assert_uint_eq(quarantine.nbytes, QUARANTINE_BLOCKS * sizeclass_nbytes(word_szidx(word)));
+	quarantine_share(&quarantine, 100);
+	ck_assert(quarantine_is_over(&quarantine));
+	for (n = 0; quarantine_take(&quarantine, quarantine.most) != NULL; n++)
+		ck_assert(quarantine.n > 0);
+	ck_assert(!quarantine_is_over(&quarantine) && n < QUARANTINE_BLOCKS);
+	while (quarantine_take(&quarantine, 0) != NULL)
+		ck_assert(++n <= QUARANTINE_BLOCKS);
+	ck_assert(n == QUARANTINE_BLOCKS && quarantine.n == 0);
+}
+END_TEST
+
+/* Of the thread's operation a visitor sees the beginning: it puts a block where another leaves, or at the end. */
+START_TEST(a_visitor_leaves_what_is_in_doubt)
+{
+	static struct quarantine quarantine;
+	uint32_t word, place = 0;
+	begin_waiting(&quarantine);
+	quarantine_note(&quarantine);
+	struct block *in_hand = quarantine.place[quarantine.chosen], *fresh = wiped_block(&word);
+	unsigned n = 0;
+	for (struct block *block; (block = quarantine_take_noted(&quarantine, &place)) != NULL; n++)
+		ck_assert(block != in_hand);
+	ck_assert_uint_eq(n, WAITING - 1);
+	quarantine.place[quarantine.chosen] = fresh;
+	struct block *next = put_another(&quarantine);
+	quarantine_settle(&quarantine);
+	ck_assert_uint_eq(quarantine.n, 2);
+	ck_assert_ptr_eq(quarantine.place[0], fresh);
+	ck_assert_ptr_eq(quarantine.place[1], next);
+	ck_assert_uint_eq(quarantine.nbytes, 2 * sizeclass_nbytes(word_szidx(word)));
+}
+END_TEST
+
+START_TEST(a_fork_child_drops_what_was_in_doubt)
+{
+	static struct quarantine quarantine;
+	begin_waiting(&quarantine);
+	quarantine_note(&quarantine);
+	struct block *in_hand = quarantine.place[quarantine.chosen], *next = put_another(&quarantine);
+	quarantine_orphan(&quarantine, true);
+	ck_assert_uint_eq(quarantine.n, WAITING - 1);
+	for (unsigned i = 0; i < quarantine.n; i++)
+		ck_assert(quarantine.place[i] != in_hand && quarantine.place[i] != next);
+	quarantine_orphan(&quarantine, false);
+	ck_assert(quarantine.n == 0 && quarantine.nbytes == 0);
 }
 END_TEST
 
@@ -152,6 +239,9 @@ int main(void)
 	tcase_add_test(tcase, what_was_wiped_is_looked_at_from_both_ends);
 #if QUARRY_HARDENED
 	tcase_add_test(tcase, a_seal_says_how_much_was_requested_or_is_broken);
+	tcase_add_test(tcase, a_full_quarantine_gives_a_block_for_each);
+	tcase_add_test(tcase, a_visitor_leaves_what_is_in_doubt);
+	tcase_add_test(tcase, a_fork_child_drops_what_was_in_doubt);
 	tcase_add_test(tcase, pools_and_spans_lie_between_closed_units);
 #endif
 	return run_suite(suite);
