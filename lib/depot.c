@@ -10,6 +10,7 @@
 #include "address_map.h"
 #include "os.h"
 #include "report.h"
+#include "sample.h"
 
 void depot_init(struct depot *depot, const struct depot_type *type, unsigned node)
 {
@@ -127,6 +128,8 @@ unsigned depot_put(const struct depot_type *type, void *const *objects, unsigned
 			depot->flushes++;
 			depot->was_needed = true;
 		}
+		if (sample_has_owned()) /* which a thread freed into its magazine after the profile was over */
+			sample_forget_owned(objects[i]);
 		nput += put(depot, objects[i]);
 	}
 	if (depot != NULL)

@@ -24,8 +24,9 @@
  *                  lib/address_map.h says. The header of unit n of an arena is at arena + n * pool_header_nbytes
  *   - pools        count blocks of capacity are not in the pool: with the program, in a cache or on their way
  *   - profile      sample_nstacks stacks, numbered from 1, each at sample_stacks[number]: a record of sample_stack_nbytes,
- *                  then stack_nframes return addresses, innermost first. Bytes are estimates, and so are blocks, in units
- *                  of 2^-sample_block_bits. They begin anew when sample_session grows. sample_rate is 0 while it is off
+ *                  then stack_nframes return addresses, innermost first. stack_kind is 0 for malloc's, 1 for a
+ *                  typed cache's and 2 for a heap's, whose name or tag are the sample_label_nbytes from stack_label on.
+ *                  Bytes are estimates, and so are blocks, in units of 2^-sample_block_bits. They begin anew when sample_session grows. sample_rate is 0 while it is off
  *   - requested    bytes that were asked for in all live blocks, if counts is not 0. Else, while sample_rate is not 0, of
  *                  so many usable bytes (sample_usable) so many were asked for (sample_requested), by estimates
  *   - control      sample_wanted is the one word that may be written from outside: the mean in bytes between two chosen
@@ -40,7 +41,7 @@
 #define LAYOUT_MAGIC "Quarry\r\n"
 #define LAYOUT_NOTE 1
 /* To be raised whenever the meaning of anything here changes, or a line is added or taken away. */
-#define LAYOUT_VERSION 3
+#define LAYOUT_VERSION 4
 
 /* X(name, value): numbers. */
 #define LAYOUT_NUMBERS(X)                                                                                              \
@@ -61,6 +62,7 @@
 	X(sample_block_bits, SAMPLE_BLOCK_BITS)                                                                        \
 	X(sample_stacks_most, SAMPLE_STACKS)                                                                           \
 	X(sample_frames_most, SAMPLE_FRAMES)                                                                           \
+	X(sample_label_nbytes, SAMPLE_LABEL_NBYTES)                                                                    \
 	X(sample_stack_nbytes, sizeof(struct sample_stack))                                                            \
 	X(counts, QUARRY_COUNTING)
 
@@ -141,6 +143,8 @@
 	X(sample_requested, struct sample_control, requested)                                                          \
 	X(sample_usable, struct sample_control, usable)                                                                \
 	X(stack_nframes, struct sample_stack, nframes)                                                                 \
+	X(stack_kind, struct sample_stack, kind)                                                                       \
+	X(stack_label, struct sample_stack, label[0])                                                                  \
 	X(stack_blocks, struct sample_stack, sums.blocks)                                                              \
 	X(stack_nbytes, struct sample_stack, sums.nbytes)                                                              \
 	X(stack_live_blocks, struct sample_stack, sums.live_blocks)                                                    \

@@ -40,7 +40,7 @@ static void unlock_thread(struct magazine_thread *thread)
 
 static bool may_open(void)
 {
-	return !QUARRY_TSAN && os_barrier_ready();
+	return !QUARRY_TSAN && os_barrier_ready() && sample_rate() == 0;
 }
 
 static uint32_t count(const struct magazine *magazine)
@@ -474,12 +474,19 @@ static void child(void)
 	free_chain(chain);
 }
 
+/* The profile is on: places that are open are closed, and stay so. */
+static void close_all(void)
+{
+	magazine_visit(NULL, MAGAZINES_ALL);
+}
+
 static void init(void)
 {
 	static const struct fork_hooks hooks = {prepare, parent, child};
 	has_key = pthread_key_create(&exit_key, at_thread_exit) == 0;
 	fork_attend(&hooks);
 	purge_consult(reclaim);
+	sample_attend(close_all);
 }
 
 void magazine_init(void)

@@ -108,6 +108,8 @@ int quarry_cache_destroy(struct quarry_cache *cache)
 	struct depot *depot;
 	for_each_depot(depot, cache)
 		depot_drop(depot);
+	if (sample_has_owned())
+		sample_forget_owner(cache);
 	atomic_store_explicit(&cache->out, 0, relaxed);
 	object_cache_retire(cache);
 	purge_hint();
@@ -122,6 +124,17 @@ static void *fail(struct quarry_cache *cache, bool at_limit)
 		atomic_fetch_add_explicit(&cache->refusals, 1, relaxed);
 	errno = ENOMEM;
 	return NULL;
+}
+
+/* While the profile is on each allocation comes here. */
+static void *counted(struct quarry_cache *cache, void *object)
+{
+	uint64_t rate = sample_rate();
+	if (unlikely(rate != 0) && sample_count_big(rate, cache->size) && sample_is_due(rate, cache->size)) {
+		struct sample_owner owner = {cache, SAMPLE_OF_CACHE, cache->name};
+		sample_take_owned(rate, object, cache->size, cache->type.shape.stride, &owner);
+	}
+	return object;
 }
 
 static cold_path void *alloc_slow(struct quarry_cache *cache)
@@ -141,7 +154,7 @@ static cold_path void *alloc_slow(struct quarry_cache *cache)
 		void *object = magazine_take(cache, depot);
 		if (object != NULL) {
 			purge_hint();
-			return object;
+			return counted(cache, object);
 		}
 		if (object_cache_is_at_limit(cache)) {
 			if (visited)
@@ -178,6 +191,8 @@ static cold_path void free_slow(struct quarry_cache *cache, void *object)
 	if (object == NULL)
 		return;
 	int saved_errno = errno;
+	if (sample_has_owned())
+		sample_forget_owned(object);
 	struct depot *depot = is_live(cache) ? object_cache_depot(cache, thread_node()) : NULL;
 	if (depot != NULL)
 		magazine_put(cache, depot, object);

@@ -10,6 +10,7 @@
 #include "counting.h"
 #include "large.h"
 #include "report.h"
+#include "sample.h"
 
 #define relaxed memory_order_relaxed
 
@@ -201,6 +202,8 @@ enum region_answer region_take(struct quarry_heap *region, struct region_request
 void region_put(void *ptr, uint32_t word)
 {
 	struct quarry_heap *region = region_of(ptr, word);
+	if (sample_has_owned())
+		sample_forget_owned(ptr);
 	if (QUARRY_COUNTING)
 		word_is_pool(word) ? counting_small(ptr, 0) : counting_big(ptr, 0);
 	if (word_is_pool(word))
@@ -274,6 +277,8 @@ bool region_end(struct quarry_heap *region)
 			counting_big(large, 0);
 		put_large(region, large);
 	}
+	if (sample_has_owned())
+		sample_forget_owner(region);
 	heap_park_region(&region->heap);
 	return true;
 }

@@ -9,6 +9,7 @@
 
 #include "arena_list.h"
 #include "entry.h"
+#include "large.h"
 #include "report.h"
 
 static void *out_of_memory(void)
@@ -25,6 +26,22 @@ static bool is_live(const struct quarry_heap *heap)
 	return false;
 }
 
+static void *counted(struct quarry_heap *heap, void *ptr, size_t nbytes)
+{
+	uint64_t rate = sample_rate();
+	uint32_t word = address_map_word(ptr);
+	nbytes += nbytes == 0;
+	entry_recount(ptr, word, nbytes);
+	if (likely(rate == 0) || !sample_count_big(rate, nbytes) || !sample_is_due(rate, nbytes))
+		return ptr;
+	struct sample_owner owner = {heap, SAMPLE_OF_HEAP, heap->tag};
+	size_t usable = word_is_pool(word)  ? sizeclass_nbytes(word_szidx(word))
+			: word == WORD_SPAN ? span_usable(ptr)
+					    : large_usable(ptr);
+	sample_take_owned(rate, ptr, nbytes, usable, &owner);
+	return ptr;
+}
+
 void *region_allocate(struct quarry_heap *heap, struct region_request *request)
 {
 	enum effort effort = GROW;
@@ -34,10 +51,8 @@ void *region_allocate(struct quarry_heap *heap, struct region_request *request)
 	for (;;) {
 		uint64_t births = arena_list_births();
 		enum region_answer answer = region_take(heap, request, &ptr);
-		if (answer == REGION_GIVEN) {
-			entry_recount(ptr, address_map_word(ptr), request->nbytes);
-			return ptr;
-		}
+		if (answer == REGION_GIVEN)
+			return counted(heap, ptr, request->nbytes);
 		if (answer == REGION_REFUSED || !entry_more_memory(heap->heap.node, births, &effort))
 			return out_of_memory();
 	}

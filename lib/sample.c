@@ -16,6 +16,7 @@
 #define relaxed memory_order_relaxed
 #define BUCKETS (2 * SAMPLE_STACKS)
 #define CHUNK_RECORDS 256
+#define OWNED_BUCKETS SAMPLE_RECORDS
 #define MEAN_UNITS ((uint64_t)1 << SAMPLE_UNIT_BITS)
 
 /* Beyond so many means a block is chosen for certain. */
@@ -27,7 +28,9 @@ struct record {
 	uint64_t blocks;
 	uint32_t stack;
 	uint32_t session;
-	uint32_t next; /* spare */
+	uint32_t next;     /* spare, or of an owner's: in the same bucket */
+	const void *block; /* of an owner's */
+	const void *owner; /* NULL: malloc's, or spare */
 };
 
 struct sample_control sample_control;
@@ -39,6 +42,9 @@ static _Atomic uint32_t buckets[BUCKETS];
 static struct record *chunks[SAMPLE_RECORDS / CHUNK_RECORDS];
 static _Atomic uint32_t nrecords;
 static uint32_t spare;
+static _Atomic uint32_t owned[OWNED_BUCKETS]; /* records of owners' blocks by address; read without the lock, as a hint */
+_Atomic uint32_t sample_nowned;
+static void (*_Atomic on_start)(void);
 static _Atomic uint64_t random_state; /* 0: not seeded yet */
 INSPECTED(sample_stack_table, stacks);
 
@@ -122,9 +128,11 @@ bool sample_is_due(uint64_t rate, size_t nbytes)
 
 /* --- stacks ------------------------------------------------------------------------------------------------------- */
 
-static uint64_t hash_of(const uintptr_t *frames, unsigned nframes)
+static uint64_t hash_of(const uintptr_t *frames, unsigned nframes, const struct sample_owner *owner)
 {
 	uint64_t hash = nframes;
+	for (const char *c = owner == NULL ? "" : owner->label; *c != 0; c++)
+		hash = (hash ^ (unsigned char)*c) * UINT64_C(1099511628211);
 	for (unsigned i = 0; i < nframes; i++) {
 		hash = (hash ^ frames[i]) * UINT64_C(0xff51afd7ed558ccd);
 		hash ^= hash >> 32;
@@ -142,13 +150,20 @@ uint32_t sample_stack_count(void)
 	return atomic_load_explicit(&sample_control.nstacks, memory_order_acquire);
 }
 
-static uint32_t look_up(uint64_t hash, const uintptr_t *frames, unsigned nframes)
+static bool is_of(const struct sample_stack *stack, const struct sample_owner *owner)
+{
+	if (owner == NULL)
+		return stack->kind == SAMPLE_OF_MALLOC;
+	return stack->kind == owner->kind && strcmp(stack->label, owner->label) == 0;
+}
+
+static uint32_t look_up(uint64_t hash, const uintptr_t *frames, unsigned nframes, const struct sample_owner *owner)
 {
 	uint32_t number = atomic_load_explicit(&buckets[hash % BUCKETS], memory_order_acquire);
 	while (number != 0) {
 		const struct sample_stack *stack = sample_stack_at(number);
 		if (stack->hash == hash && stack->nframes == nframes &&
-		    memcmp(stack->frames, frames, nframes * sizeof(*frames)) == 0)
+		    memcmp(stack->frames, frames, nframes * sizeof(*frames)) == 0 && is_of(stack, owner))
 			return number;
 		number = stack->next;
 	}
@@ -168,26 +183,30 @@ static uint32_t add_stack(struct sample_stack *stack)
 }
 
 /* Where another thread adds the same stack meanwhile the record that was made for it here is lost; that is rare. */
-uint32_t sample_find_stack(const uintptr_t *frames, unsigned nframes)
+uint32_t sample_find_stack(const uintptr_t *frames, unsigned nframes, const struct sample_owner *owner)
 {
-	uint64_t hash = hash_of(frames, nframes);
-	uint32_t number = look_up(hash, frames, nframes);
+	uint64_t hash = hash_of(frames, nframes, owner);
+	uint32_t number = look_up(hash, frames, nframes, owner);
 	if (likely(number != 0))
 		return number;
 	if (nframes > 0 && sample_stack_count() >= SAMPLE_STACKS - 1) /* one place is kept */
-		return sample_find_stack(frames, 0);
+		return sample_find_stack(frames, 0, NULL);
 	struct sample_stack *fresh = meta_alloc(sizeof(*fresh) + nframes * sizeof(*frames), sizeof(uint64_t), 0);
 	if (fresh == NULL)
 		return 0;
 	fresh->hash = hash;
 	fresh->nframes = nframes;
+	if (owner != NULL) {
+		fresh->kind = owner->kind;
+		strncpy(fresh->label, owner->label, sizeof(fresh->label) - 1);
+	}
 	memcpy(fresh->frames, frames, nframes * sizeof(*frames));
 	lock_take(&sample_lock, LOCK_META);
-	number = look_up(hash, frames, nframes);
+	number = look_up(hash, frames, nframes, owner);
 	if (number == 0 && sample_stack_count() < SAMPLE_STACKS - (nframes > 0))
 		number = add_stack(fresh);
 	lock_drop(&sample_lock, LOCK_META);
-	return number == 0 && nframes > 0 ? sample_find_stack(frames, 0) : number;
+	return number == 0 && nframes > 0 ? sample_find_stack(frames, 0, NULL) : number;
 }
 
 struct sample_sums sample_sums_of(const struct sample_stack *stack)
@@ -217,6 +236,7 @@ static uint32_t take_spare(void)
 
 static void put_spare(uint32_t number)
 {
+	record_at(number)->owner = NULL;
 	record_at(number)->next = spare;
 	spare = number;
 }
@@ -263,10 +283,29 @@ static void account(uint32_t number, uint32_t stack, uint64_t units, size_t nbyt
 	sums->live_nbytes += record->nbytes;
 }
 
-uint32_t sample_take(uint64_t rate, size_t nbytes, size_t usable)
+static _Atomic uint32_t *owned_bucket(const void *ptr)
+{
+	return &owned[((uintptr_t)ptr >> 3) * UINT64_C(0x9e3779b97f4a7c15) >> 32 & (OWNED_BUCKETS - 1)];
+}
+
+/* Under the lock. */
+static void link_owned(uint32_t number, const void *ptr, const void *owner)
+{
+	struct record *record = record_at(number);
+	_Atomic uint32_t *bucket = owned_bucket(ptr);
+	record->block = ptr;
+	record->owner = owner;
+	record->next = atomic_load_explicit(bucket, relaxed);
+	atomic_store_explicit(bucket, number, relaxed);
+	atomic_store_explicit(&sample_nowned, sample_nowned + 1, relaxed);
+}
+
+/* The block at ptr is the owner's, if there is one. */
+static force_inline uint32_t take(uint64_t rate, const void *ptr, size_t nbytes, size_t usable,
+                                  const struct sample_owner *owner)
 {
 	uintptr_t frames[SAMPLE_FRAMES];
-	uint32_t stack = sample_find_stack(frames, unwind_stack(frames, SAMPLE_FRAMES)), number = 0;
+	uint32_t stack = sample_find_stack(frames, unwind_stack(frames, SAMPLE_FRAMES), owner), number = 0;
 	if (stack == 0)
 		return 0;
 	do {
@@ -274,6 +313,8 @@ uint32_t sample_take(uint64_t rate, size_t nbytes, size_t usable)
 		number = take_spare();
 		if (number != 0)
 			account(number, stack, units_of(rate, nbytes), nbytes, usable);
+		if (number != 0 && owner != NULL)
+			link_owned(number, ptr, owner->address);
 		lock_drop(&sample_lock, LOCK_META);
 	} while (number == 0 && nrecords < SAMPLE_RECORDS && make_records());
 	if (number != 0)
@@ -281,9 +322,20 @@ uint32_t sample_take(uint64_t rate, size_t nbytes, size_t usable)
 	return number;
 }
 
-void sample_forget(uint32_t number)
+uint32_t sample_take(uint64_t rate, size_t nbytes, size_t usable)
 {
-	lock_take(&sample_lock, LOCK_META);
+	return take(rate, NULL, nbytes, usable, NULL);
+}
+
+void sample_take_owned(uint64_t rate, const void *ptr, size_t nbytes, size_t usable, const struct sample_owner *owner)
+{
+	if (take(rate, ptr, nbytes, usable, owner) == 0)
+		sample_drop();
+}
+
+/* Under the lock. */
+static void forget(uint32_t number)
+{
 	const struct record *record = record_at(number);
 	if (record->session == atomic_load_explicit(&sample_control.session, relaxed)) {
 		struct sample_sums *sums = &stacks[record->stack]->sums;
@@ -293,6 +345,50 @@ void sample_forget(uint32_t number)
 		add(&sample_control.usable, 0, record->usable);
 	}
 	put_spare(number);
+}
+
+void sample_forget(uint32_t number)
+{
+	lock_take(&sample_lock, LOCK_META);
+	forget(number);
+	lock_drop(&sample_lock, LOCK_META);
+}
+
+/* Under the lock: all records of the block. There may be an old one, of an object that never came back to its slab. */
+static void forget_block(const void *ptr)
+{
+	_Atomic uint32_t *bucket = owned_bucket(ptr);
+	uint32_t before = 0, next;
+	for (uint32_t number = atomic_load_explicit(bucket, relaxed); number != 0; number = next) {
+		next = record_at(number)->next;
+		if (record_at(number)->block != ptr) {
+			before = number;
+			continue;
+		}
+		if (before == 0)
+			atomic_store_explicit(bucket, next, relaxed);
+		else
+			record_at(before)->next = next;
+		atomic_store_explicit(&sample_nowned, sample_nowned - 1, relaxed);
+		forget(number);
+	}
+}
+
+void sample_forget_owned(const void *ptr)
+{
+	if (atomic_load_explicit(owned_bucket(ptr), relaxed) == 0)
+		return;
+	lock_take(&sample_lock, LOCK_META);
+	forget_block(ptr);
+	lock_drop(&sample_lock, LOCK_META);
+}
+
+void sample_forget_owner(const void *owner)
+{
+	lock_take(&sample_lock, LOCK_META);
+	for (uint32_t number = 1; number <= nrecords; number++)
+		if (record_at(number)->owner == owner)
+			forget_block(record_at(number)->block);
 	lock_drop(&sample_lock, LOCK_META);
 }
 
@@ -340,9 +436,17 @@ bool sample_start(size_t mean)
 		set_limit(0);
 	}
 	lock_drop(&sample_lock, LOCK_META);
+	void (*started)(void) = atomic_load(&on_start);
 	if (!was_off)
 		errno = EALREADY;
+	else if (started != NULL)
+		started();
 	return was_off;
+}
+
+void sample_attend(void (*started)(void))
+{
+	atomic_store(&on_start, started);
 }
 
 bool sample_stop(void)

@@ -14,6 +14,10 @@
  * is the same operation on the same list. A chosen block is a span or a large block whatever its size, and its header has
  * the number of its record: free comes by there anyway.
  *
+ * A block of a typed cache or of a heap of quarry/heap.h has no place for that number: it stays what it is, and is found
+ * by its address when it comes back. While allocations are counted no magazine is open (magazine.h), so that each goes
+ * by the slow path. Its stack is told apart by the name of its cache or the tag of its heap.
+ *
  * Owns the switch, the stacks (by a hash of their frames; never freed; one, of no frames, for those that come when all
  * places are taken) and a record for each chosen block that is live. `session` counts the times that it was switched on:
  * sums begin anew then, and blocks of an older session are nobody's.
@@ -51,11 +55,22 @@ struct sample_sums {
 	uint64_t taken;                    /* blocks chosen, as they are */
 };
 
+/* Whose a block is that malloc did not give: a typed cache or a heap, by its address, and its name. */
+enum sample_kind { SAMPLE_OF_MALLOC, SAMPLE_OF_CACHE, SAMPLE_OF_HEAP };
+#define SAMPLE_LABEL_NBYTES 32
+struct sample_owner {
+	const void *address;
+	enum sample_kind kind;
+	const char *label; /* shorter than SAMPLE_LABEL_NBYTES */
+};
+
 /* All but the sums is constant. */
 struct sample_stack {
 	uint64_t hash;
 	uint32_t next; /* of the same bucket: number, or 0 */
 	uint32_t nframes;
+	uint32_t kind; /* enum sample_kind */
+	char label[SAMPLE_LABEL_NBYTES];
 	struct sample_sums sums; /* under sample_lock */
 	uintptr_t frames[];
 };
@@ -111,11 +126,30 @@ uint32_t sample_take(uint64_t rate, size_t nbytes, size_t usable);
 /** The block is free, or another size. */
 void sample_forget(uint32_t number);
 
+/** As sample_take and sample_forget, for a block of an owner's, known by its address. */
+void sample_take_owned(uint64_t rate, const void *ptr, size_t nbytes, size_t usable, const struct sample_owner *owner);
+void sample_forget_owned(const void *ptr);
+
+/** All blocks of the owner are free. */
+void sample_forget_owner(const void *owner);
+
+/** Number of records of such blocks. */
+extern _Atomic uint32_t sample_nowned INTERNAL;
+
+/** Is there any such block? Else there is nothing to forget. */
+static inline bool sample_has_owned(void)
+{
+	return unlikely(atomic_load_explicit(&sample_nowned, memory_order_relaxed) != 0);
+}
+
 /** A chosen block that could not be had. */
 void sample_drop(void);
 
 /** Switch on. False with errno: EALREADY, EINVAL, ENOTSUP (this processor's stacks cannot be walked). */
 bool sample_start(size_t mean);
+
+/** Have `started` called whenever it was switched on, with no lock held. One caller at most. */
+void sample_attend(void (*started)(void));
 
 /** Switch off; what is live stays known. False with errno: EALREADY. */
 bool sample_stop(void);
@@ -136,8 +170,11 @@ const struct sample_stack *sample_stack_at(uint32_t number);
 /** The sums of a stack, at one moment. */
 struct sample_sums sample_sums_of(const struct sample_stack *stack);
 
-/** The number of the stack with these frames, which is made if need be; 0 only if there is no memory at all. */
-uint32_t sample_find_stack(const uintptr_t *frames, unsigned nframes);
+/**
+ * The number of the stack with these frames, of the owner or of malloc (NULL), which is made if need be; 0 only if there
+ * is no memory at all.
+ */
+uint32_t sample_find_stack(const uintptr_t *frames, unsigned nframes, const struct sample_owner *owner);
 
 /** For tests: the chances are the same from here on. */
 void sample_seed(uint64_t seed);

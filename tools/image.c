@@ -96,6 +96,9 @@ static const char *unsound(const struct layout *layout)
 	if (!in_range(layout->sample_block_bits, 0, 32) || !in_range(layout->sample_stacks_most, 1, 1 << 24) ||
 	    !in_range(layout->sample_frames_most, 1, 4096) || !in_range(layout->sample_stack_nbytes, 8, 4096))
 		return "sample_stack_nbytes";
+	if (!in_range(layout->sample_label_nbytes, 1, 256) ||
+	    layout->stack_label.offset + layout->sample_label_nbytes > layout->sample_stack_nbytes)
+		return "sample_label_nbytes";
 #define CHECK(name, type, member)                                                                                      \
 	if (!is_field(layout, #name, #type, layout->name))                                                             \
 		return #name;

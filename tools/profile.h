@@ -23,6 +23,8 @@ enum profile_value {
 /* Return addresses, innermost first; then the place of each in `locations`. */
 struct profile_stack {
 	uint64_t values[PROFILE_VALUES];
+	const char *label_key; /* "cache" or "heap"; NULL: of malloc, or not known */
+	char *label;           /* its name or tag */
 	size_t nframes;
 	uint64_t *frames;
 	uint32_t *places;

@@ -123,7 +123,7 @@ static bool is_allocator(const char *symbol)
 {
 	static const char *const names[] = { "choose", "counted_big", "counted_small", "malloc_untabled", "malloc", "calloc",
 					     "realloc", "reallocarray", "aligned_alloc", "posix_memalign", "memalign",
-					     "valloc", "pvalloc", NULL };
+					     "valloc", "pvalloc", "region_allocate", "alloc_slow", "counted", NULL };
 	static const char *const beginnings[] = { "sample_", "malloc_due", "entry_", "quarry_", "resize_", "_Znw", "_Zna",
 						  NULL };
 
@@ -143,7 +143,7 @@ static size_t count_own(const struct profile *profile, const struct profile_stac
 {
 	size_t own = 0;
 
-	if (stack->nframes > 0 && strcmp(profile->locations[stack->places[0]].symbol, "sample_take") == 0) {
+	if (stack->nframes > 0 && strncmp(profile->locations[stack->places[0]].symbol, "sample_take", 11) == 0) {
 		while (own < stack->nframes && is_allocator(profile->locations[stack->places[own]].symbol))
 			own++;
 	}

@@ -13,7 +13,8 @@
 enum { PROFILE_SAMPLE_TYPE = 1, PROFILE_SAMPLE, PROFILE_MAPPING, PROFILE_LOCATION, PROFILE_FUNCTION, PROFILE_STRING,
        PROFILE_TIME = 9, PROFILE_DURATION, PROFILE_PERIOD_TYPE, PROFILE_PERIOD, PROFILE_DEFAULT_TYPE = 14 };
 enum { TYPE_TYPE = 1, TYPE_UNIT };
-enum { SAMPLE_LOCATION = 1, SAMPLE_VALUE };
+enum { SAMPLE_LOCATION = 1, SAMPLE_VALUE, SAMPLE_LABEL };
+enum { LABEL_KEY = 1, LABEL_TEXT };
 enum { MAPPING_ID = 1, MAPPING_START, MAPPING_LIMIT, MAPPING_OFFSET, MAPPING_FILE, MAPPING_HAS_FUNCTIONS = 7 };
 enum { LOCATION_ID = 1, LOCATION_MAPPING, LOCATION_ADDRESS, LOCATION_LINE };
 enum { LINE_FUNCTION = 1, LINE_LINE };
@@ -133,7 +134,7 @@ static void put_type(struct buffer *out, struct strings *strings, unsigned field
 	free(message.data);
 }
 
-static void put_samples(struct buffer *out, const struct profile *profile)
+static void put_samples(struct buffer *out, const struct profile *profile, struct strings *strings)
 {
 	struct buffer message = { .data = NULL }, packed = { .data = NULL };
 
@@ -146,6 +147,11 @@ static void put_samples(struct buffer *out, const struct profile *profile)
 		for (int value = 0; value < PROFILE_VALUES; value++)
 			put_varint(&packed, stack->values[value]);
 		put_message(&message, SAMPLE_VALUE, &packed);
+		if (stack->label_key) {
+			put_number(&packed, LABEL_KEY, number_of(strings, stack->label_key));
+			put_number(&packed, LABEL_TEXT, number_of(strings, stack->label));
+			put_message(&message, SAMPLE_LABEL, &packed);
+		}
 		put_message(out, PROFILE_SAMPLE, &message);
 	}
 	free(message.data);
@@ -245,7 +251,7 @@ bool profile_write_pprof(const struct profile *profile, const char *path)
 	put_type(&out, &strings, PROFILE_SAMPLE_TYPE, "alloc_space", "bytes");
 	put_type(&out, &strings, PROFILE_SAMPLE_TYPE, "inuse_objects", "count");
 	put_type(&out, &strings, PROFILE_SAMPLE_TYPE, "inuse_space", "bytes");
-	put_samples(&out, profile);
+	put_samples(&out, profile, &strings);
 	put_mappings(&out, profile, &strings);
 	put_locations(&out, profile, &strings);
 	put_number(&out, PROFILE_TIME, (uint64_t)profile->time_ns);

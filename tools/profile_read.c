@@ -73,6 +73,22 @@ static uint64_t rounded(uint64_t blocks, uint64_t bits)
 	return bits == 0 ? blocks : (blocks + ((uint64_t)1 << (bits - 1))) >> bits;
 }
 
+/* Whose the blocks of the stack are: a typed cache's or a heap's, by name. */
+static void read_label(struct profile_stack *stack, const struct layout *layout, const char *record)
+{
+	static const char *const keys[] = { NULL, "cache", "heap" };
+	uint64_t kind = snapshot_field(record, layout->stack_kind);
+	size_t nbytes = layout->sample_label_nbytes;
+
+	if (kind == 0 || kind >= sizeof keys / sizeof keys[0])
+		return;
+	stack->label_key = keys[kind];
+	stack->label = profile_room(NULL, nbytes + 1);
+	memcpy(stack->label, record + layout->stack_label.offset, nbytes);
+	stack->label[nbytes] = 0;
+	profile_clean(stack->label);
+}
+
 /* False: it is not what a stack looks like. */
 static bool read_stack(struct profile *profile, const struct layout *layout, uint64_t address)
 {
@@ -88,6 +104,7 @@ static bool read_stack(struct profile *profile, const struct layout *layout, uin
 	if (snapshot_field(record, layout->stack_blocks) == 0)
 		return true;
 	stack = add_stack(profile, nframes);
+	read_label(stack, layout, record);
 	stack->values[PROFILE_ALL_BLOCKS] = rounded(snapshot_field(record, layout->stack_blocks), bits);
 	stack->values[PROFILE_ALL_NBYTES] = snapshot_field(record, layout->stack_nbytes);
 	stack->values[PROFILE_LIVE_BLOCKS] = rounded(snapshot_field(record, layout->stack_live_blocks), bits);
@@ -95,6 +112,7 @@ static bool read_stack(struct profile *profile, const struct layout *layout, uin
 	if (target_read(&profile->target, address + layout->sample_stack_nbytes, stack->frames, nframes * sizeof(uint64_t)))
 		return true;
 	profile->nstacks--;
+	free(stack->label);
 	free(stack->frames);
 	return false;
 }

@@ -8,7 +8,7 @@ set -euo pipefail
 command -v python3 >/dev/null || skip "python3 is missing; Debian package: python3"
 profiled=$build_dir/tests/tools/profiled
 check=("$source_dir/tests/tools/profile.py")
-sites=(site_small site_medium site_span site_dropped)
+sites=(site_small site_medium site_span site_object site_tenant site_dropped)
 mean=16384
 cd "$scratch"
 
@@ -50,9 +50,9 @@ if ! named held; then
 	finish
 	exit
 fi
-checked truth held $mean truth
+checked truth held $mean truth labelled
 cat checked
-checked sound held live "${sites[@]:0:3}"
+checked sound held live "${sites[@]:0:5}"
 expect 0 "$quarry" prof --seconds=0 --view=allocated --out=all "$pid"
 checked sound all allocated "${sites[@]}"
 if command -v google-pprof >/dev/null; then
@@ -91,7 +91,7 @@ said "^quarry prof: there is no process $pid$"
 QUARRY_CONF=profile_bytes:$mean "$quarry" run --profile=leaks.heap "$profiled" exit >truth
 expect 0 "$quarry" prof leaks.heap
 checked truth leaks.heap $mean truth
-checked sound leaks.heap live "${sites[@]:0:3}"
+checked sound leaks.heap live "${sites[@]:0:5}"
 QUARRY_CONF=profile_bytes:$mean "$quarry" run --profile=leaks.%p "$profiled" exit >truth
 [ "$(find . -name 'leaks.[0-9]*' | wc -l)" -eq 2 ] || complain "files of a process and its child: $(echo leaks.*)"
 expect 0 "$quarry" run --profile=/nonexistent/file "$profiled" exit
@@ -100,11 +100,11 @@ said '^quarry: profile_file:/nonexistent/file cannot be written, error 2$'
 # --- a static program, with an index of its tables: the allocator's frames are its own, and are left out ---
 read -r -a urcu <<<"$QUARRY_URCU_LIBS"
 if [ -e "$build_dir/lib/libquarry_malloc.a" ] &&
-	"${cc[@]}" -g -D_GNU_SOURCE -fno-builtin -w -static -Wl,--eh-frame-hdr -o static \
+	"${cc[@]}" -g -D_GNU_SOURCE -DLINKED -I"$source_dir/include" -fno-builtin -w -static -Wl,--eh-frame-hdr -o static \
 		"$source_dir/tests/tools/profiled.c" "$build_dir/lib/libquarry_malloc.a" "${urcu[@]}" -pthread 2>said; then
 	start env QUARRY_CONF=profile:on,profile_bytes:$mean ./static hold
 	expect 0 "$quarry" prof --seconds=0 --out=static.out "$pid"
-	checked truth static.out $mean truth
+	checked truth static.out $mean truth labelled
 	stop
 fi
 

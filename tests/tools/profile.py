@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: MIT
 """What quarry prof has written, read again: profile.py COMMAND BASE [ARGUMENT...]
 
-    truth BASE MEAN FILE    estimates by call site against the lines "SITE SIZE LIVE ALL" of FILE, chosen MEAN bytes apart
+    truth BASE MEAN FILE [labelled]
+                            estimates by call site against the lines "SITE SIZE LIVE ALL" of FILE, chosen MEAN bytes apart;
+                            and the labels of those that a typed cache and a heap serve
     sound BASE VIEW SITE... the three forms agree with each other, and each site is in them
 
 The protocol buffer is decoded by the field numbers of profile.proto, unknown ones being an error.
@@ -20,7 +22,8 @@ FIELDS = {
 		10: ("duration", "number"), 11: ("period_type", "ValueType"), 12: ("period", "number"),
 		14: ("default_type", "number")},
 	"ValueType": {1: ("type", "number"), 2: ("unit", "number")},
-	"Sample": {1: ("location", "packed"), 2: ("value", "packed")},
+	"Sample": {1: ("location", "packed"), 2: ("value", "packed"), 3: ("label", "Label")},
+	"Label": {1: ("key", "number"), 2: ("text", "number")},
 	"Mapping": {1: ("id", "number"), 2: ("start", "number"), 3: ("limit", "number"), 4: ("offset", "number"),
 		5: ("file", "number"), 7: ("has_functions", "number")},
 	"Location": {1: ("id", "number"), 2: ("mapping", "number"), 3: ("address", "number"), 4: ("line", "Line")},
@@ -99,6 +102,8 @@ def load(path):
 	profile["stacks"] = [([text[functions[locations[place]["line"][0]["function"]]["name"]] for place in sample["location"]],
 		sample["value"]) for sample in profile["sample"]]
 	assert all(len(values) == len(TYPES) for _, values in profile["stacks"])
+	profile["labels"] = {(names[0] if names else "", text[label["key"]], text[label["text"]])
+		for (names, _), sample in zip(profile["stacks"], profile["sample"]) for label in sample["label"]}
 	return profile
 
 
@@ -107,12 +112,14 @@ def sums(profile, site):
 	return [sum(column) for column in zip(*chosen)] if chosen else [0] * len(TYPES)
 
 
-def check_truth(base, mean, path):
+def check_truth(base, mean, path, labelled):
 	profile = load(base + ".pb")
 	bad = 0
 	with open(path, encoding="utf-8") as file:
 		lines = [line.split() for line in file if line.startswith("site_")]
-	assert len(lines) == 4
+	assert len(lines) == 6
+	if labelled:
+		assert profile["labels"] == {("site_object", "cache", "orders"), ("site_tenant", "heap", "tenant 1")}, profile["labels"]
 	for site, nbytes, live, blocks in lines:
 		nbytes = int(nbytes)
 		p = -math.expm1(-nbytes / mean)
@@ -154,7 +161,7 @@ def check_sound(base, view, sites):
 def main():
 	command, base, *rest = sys.argv[1:]
 	if command == "truth":
-		return 1 if check_truth(base, int(rest[0]), rest[1]) else 0
+		return 1 if check_truth(base, int(rest[0]), rest[1], len(rest) > 2) else 0
 	return check_sound(base, rest[0], rest[1:])
 
 

@@ -14,6 +14,8 @@
 
 #include "address_map.h"
 #include "large.h"
+#include "quarry/cache.h"
+#include "quarry/heap.h"
 #include "quarry/profile.h"
 #include "sample.h"
 #include "span.h"
@@ -313,11 +315,11 @@ END_TEST
 START_TEST(the_same_frames_are_one_stack)
 {
 	uintptr_t one[] = {1, 2, 3}, other[] = {1, 2, 4};
-	uint32_t number = sample_find_stack(one, 3);
+	uint32_t number = sample_find_stack(one, 3, NULL);
 	ck_assert_uint_ne(number, 0);
-	ck_assert_uint_eq(sample_find_stack(one, 3), number);
-	ck_assert_uint_ne(sample_find_stack(one, 2), number);
-	ck_assert_uint_ne(sample_find_stack(other, 3), number);
+	ck_assert_uint_eq(sample_find_stack(one, 3, NULL), number);
+	ck_assert_uint_ne(sample_find_stack(one, 2, NULL), number);
+	ck_assert_uint_ne(sample_find_stack(other, 3, NULL), number);
 	ck_assert_uint_eq(sample_stack_count(), 3);
 }
 END_TEST
@@ -325,11 +327,11 @@ END_TEST
 START_TEST(more_stacks_than_places_share_one)
 {
 	for (uintptr_t i = 1; i < 2 * SAMPLE_STACKS; i++)
-		expect(sample_find_stack(&i, 1) != 0);
+		expect(sample_find_stack(&i, 1, NULL) != 0);
 	ck_assert_uint_eq(sample_stack_count(), SAMPLE_STACKS);
 	uintptr_t first = 1, last = 2 * SAMPLE_STACKS - 1;
-	ck_assert_uint_eq(sample_find_stack(&first, 1), 1);
-	ck_assert_uint_eq(sample_find_stack(&last, 1), SAMPLE_STACKS);
+	ck_assert_uint_eq(sample_find_stack(&first, 1, NULL), 1);
+	ck_assert_uint_eq(sample_find_stack(&last, 1, NULL), SAMPLE_STACKS);
 	ck_assert_uint_eq(sample_stack_at(SAMPLE_STACKS)->nframes, 0);
 }
 END_TEST
@@ -522,6 +524,79 @@ START_TEST(it_is_written_with_what_is_mapped)
 }
 END_TEST
 
+/* --- what malloc did not give ------------------------------------------------------------------------------------- */
+
+static struct quarry_cache *orders;
+static struct quarry_heap *tenant;
+SITE(site_object, ((void)nbytes, quarry_cache_alloc(orders)))
+SITE(site_tenant, quarry_heap_malloc(tenant, nbytes))
+
+/* The stacks through a site all have this kind and label. */
+static void expect_label(site *where, enum sample_kind kind, const char *label)
+{
+	for (uint32_t number = 1; number <= sample_stack_count(); number++) {
+		const struct sample_stack *stack = sample_stack_at(number);
+		for (uint32_t i = 0; i < stack->nframes; i++)
+			if (stack->frames[i] - (uintptr_t)where < SITE_NBYTES && stack->frames[i] > (uintptr_t)where)
+				ck_assert(stack->kind == kind && strcmp(stack->label, label) == 0);
+	}
+}
+
+#define OWNED 20000
+#define OBJECT_NBYTES ((size_t)72)
+
+START_TEST(typed_caches_and_heaps_are_in_it)
+{
+	static void *held[2][OWNED];
+	struct truth object = {.where = site_object}, block = {.where = site_tenant};
+	orders = quarry_cache_create("orders", OBJECT_NBYTES, 0, NULL, NULL, 0);
+	tenant = quarry_heap_create("tenant", 0);
+	quarry_cache_free(orders, quarry_cache_alloc(orders)); /* its magazine is open */
+	start(MEAN);
+	for (unsigned i = 0; i < OWNED; i++) {
+		size_t nbytes = i % 100 == 0 ? 20000 : 1 + i % 500;
+		held[0][i] = site_object(OBJECT_NBYTES);
+		held[1][i] = site_tenant(nbytes);
+		add_truth(&object, OBJECT_NBYTES, 1);
+		add_truth(&block, nbytes, 1);
+	}
+	struct sample_sums of_objects = sums_of(site_object), of_blocks = sums_of(site_tenant);
+	ck_assert(of_objects.taken > 100 && of_blocks.taken > 100);
+	expect_near((double)of_objects.live_nbytes, object.nbytes, object.variance);
+	expect_near((double)of_blocks.live_nbytes, block.nbytes, block.variance);
+	expect_label(site_object, SAMPLE_OF_CACHE, "orders");
+	expect_label(site_tenant, SAMPLE_OF_HEAP, "tenant");
+	for (unsigned i = 0; i < OWNED; i += 2)
+		quarry_cache_free(orders, held[0][i]);
+	for (unsigned i = 0; i < OWNED; i++)
+		if (i % 3 == 0)
+			quarry_heap_free(tenant, held[1][i]);
+	ck_assert_uint_lt(sums_of(site_tenant).live_nbytes, of_blocks.live_nbytes);
+	ck_assert_int_eq(quarry_profile_stop(), 0);
+	for (unsigned i = 1; i < OWNED; i += 2) /* into the magazine, which is open again */
+		quarry_cache_free(orders, held[0][i]);
+	quarry_cache_trim(orders);
+	ck_assert_uint_eq(sums_of(site_object).live_nbytes, 0);
+	quarry_heap_destroy(tenant);
+	ck_assert_uint_eq(sums_of(site_tenant).live_nbytes, 0);
+	ck_assert(!sample_has_owned());
+	ck_assert_int_eq(quarry_cache_destroy(orders), 0);
+}
+END_TEST
+
+START_TEST(a_cache_that_drops_objects_forgets_them)
+{
+	orders = quarry_cache_create("dropped", OBJECT_NBYTES, 0, NULL, NULL, QUARRY_CACHE_DROP);
+	start(MEAN);
+	for (unsigned i = 0; i < 2000; i++)
+		ck_assert_ptr_nonnull(site_object(OBJECT_NBYTES));
+	ck_assert(sample_has_owned());
+	ck_assert_int_eq(quarry_cache_destroy(orders), 0);
+	ck_assert(!sample_has_owned());
+	ck_assert_uint_eq(sums_of(site_object).live_nbytes, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("sample");
@@ -545,5 +620,7 @@ int main(void)
 	tcase_add_test(tcase, a_threads_first_block_is_chosen_as_any_other);
 	tcase_add_test(tcase, a_forked_child_goes_on_by_itself);
 	tcase_add_test(tcase, it_is_written_with_what_is_mapped);
+	tcase_add_test(tcase, typed_caches_and_heaps_are_in_it);
+	tcase_add_test(tcase, a_cache_that_drops_objects_forgets_them);
 	return run_suite(suite);
 }
