@@ -26,7 +26,8 @@
  *   - profile      sample_nstacks stacks, numbered from 1, each at sample_stacks[number]: a record of sample_stack_nbytes,
  *                  then stack_nframes return addresses, innermost first. stack_kind is 0 for malloc's, 1 for a
  *                  typed cache's and 2 for a heap's, whose name or tag are the sample_label_nbytes from stack_label on.
- *                  Bytes are estimates, and so are blocks, in units of 2^-sample_block_bits. They begin anew when sample_session grows. sample_rate is 0 while it is off
+ *                  Bytes are estimates, and so are blocks, in units of 2^-sample_block_bits. They begin anew when
+ *                  sample_session grows. sample_rate is 0 while it is off
  *   - requested    bytes that were asked for in all live blocks, if counts is not 0. Else, while sample_rate is not 0, of
  *                  so many usable bytes (sample_usable) so many were asked for (sample_requested), by estimates
  *   - control      sample_wanted is the one word that may be written from outside: the mean in bytes between two chosen
