@@ -9,19 +9,14 @@
 
 #include "arena_list.h"
 #include "harden.h"
-#include "limit.h"
-#include "lock.h"
-#include "meta.h"
+#include "large_record.h"
 #include "node.h"
 #include "options.h"
 #include "os.h"
 #include "probe.h"
-#include "provider.h"
 #include "report.h"
 
 #define relaxed memory_order_relaxed
-#define CHUNK_RECORDS 256
-#define CHUNKS (((uint32_t)1 << 23) / CHUNK_RECORDS)
 
 /* Kept blocks come to at most what is live, and may always come to this much. */
 #define KEPT_LEAST_NBYTES ((size_t)64 << 20)
@@ -29,186 +24,16 @@
 /* A node need not have room for more than this of a block, of which little may be touched. */
 #define ROOM_MOST_NBYTES ((size_t)1 << 30)
 
-enum { SPARE, IN_HAND, LIVE, KEPT };
-
-struct record {
-	char *address;
-	size_t nbytes;
-	const struct quarry_provider *provider; /* whom the memory is from; NULL: the kernel */
-	struct record *next; /* kept: by address; spare */
-	uint32_t number;
-	uint32_t sample;     /* live: number of the record in the profile, or 0; the block's holder's */
-	uint8_t state;
-	uint8_t stamp;       /* tick at which it was freed */
-	uint16_t node;
-	struct pool_link link;    /* live, with an owner: the owner's; under its lock */
-	struct span_owner *owner; /* live: the block's holder's */
-	size_t requested;    /* hardened: of nbytes, the program's */
-	size_t lead;         /* hardened: closed bytes before address, and FENCE_NBYTES behind the block */
-	bool split;          /* live: merged of what the kernel keeps as several mappings, as a resize has found out */
-};
-
 /* Hardened: bytes that nobody can read or write, on both sides of a block; more before one of a higher alignment. */
 #define FENCE_NBYTES ((size_t)(QUARRY_HARDENED ? 65536 : 0))
 
-/* In the place of the node: pages on some nodes by turns. Such a block is not kept for reuse. */
-#define LARGE_OVER NODE_PLACES
-
-static struct lock large_lock; /* of everything below */
-static struct record *_Atomic chunks[CHUNKS];
-static uint32_t nrecords;
-static struct record *spare, *kept;
-static _Atomic size_t live_nbytes, kept_nbytes; /* written under the lock */
+static _Atomic size_t live_nbytes; /* written under the lock */
 INSPECTED(large_live_total, live_nbytes);
-INSPECTED(large_kept_total, kept_nbytes);
 
 size_t large_good_size(size_t nbytes)
 {
 	size_t step = os_page_size() > POOL_SIZE || QUARRY_HARDENED ? os_page_size() : POOL_SIZE;
 	return nbytes > PTRDIFF_MAX - step ? 0 : round_up(nbytes, step);
-}
-
-static void add(_Atomic size_t *sum, size_t added, size_t removed)
-{
-	atomic_store_explicit(sum, atomic_load_explicit(sum, relaxed) + added - removed, relaxed);
-	limit_charge(LIMIT_LARGE, added, removed);
-}
-
-/* --- records ------------------------------------------------------------------------------------------------------ */
-
-/* Under the lock; NULL: make_spares is called for. */
-static struct record *take_spare(void)
-{
-	struct record *record = spare;
-	if (record != NULL) {
-		spare = record->next;
-		record->state = IN_HAND;
-	}
-	return record;
-}
-
-static void put_spare(struct record *record)
-{
-	record->provider = NULL;
-	record->state = SPARE;
-	record->next = spare;
-	spare = record;
-}
-
-static bool make_spares(unsigned node)
-{
-	struct record *chunk = meta_alloc(CHUNK_RECORDS * sizeof(*chunk), CACHE_LINE, node);
-	if (chunk == NULL)
-		return false;
-	lock_take(&large_lock, LOCK_META);
-	uint32_t first = nrecords;
-	bool room = first / CHUNK_RECORDS < CHUNKS;
-	if (room) {
-		atomic_store_explicit(&chunks[first / CHUNK_RECORDS], chunk, memory_order_release);
-		nrecords += CHUNK_RECORDS;
-	}
-	for (uint32_t i = CHUNK_RECORDS; room && i-- > 0;) {
-		chunk[i].number = first + i;
-		put_spare(&chunk[i]);
-	}
-	lock_drop(&large_lock, LOCK_META);
-	return room;
-}
-
-static struct record *obtain_record(unsigned node)
-{
-	for (;;) {
-		lock_take(&large_lock, LOCK_META);
-		struct record *record = take_spare();
-		lock_drop(&large_lock, LOCK_META);
-		if (record != NULL || !make_spares(node))
-			return record;
-	}
-}
-
-static struct record *record_at(const void *ptr)
-{
-	uint32_t word = address_map_word(ptr);
-	if ((word & WORD_NOT_A_POOL) == 0 || word_szidx(word) != WORD_LARGE || (uintptr_t)ptr % POOL_SIZE != 0)
-		return NULL;
-	uint32_t number = (word & ~WORD_NOT_A_POOL) >> WORD_PAYLOAD_SHIFT;
-	return &atomic_load_explicit(&chunks[number / CHUNK_RECORDS], memory_order_acquire)[number % CHUNK_RECORDS];
-}
-
-static void set_word(const struct record *record)
-{
-	address_map_set(record->address, 1, WORD_NOT_A_POOL | record->number << WORD_PAYLOAD_SHIFT | WORD_LARGE);
-}
-
-/* --- kept blocks, under the lock -------------------------------------------------------------------------------- */
-
-/* Goes back as it came: whole, and when it is freed. */
-static bool stands_alone(const struct record *record)
-{
-	return record->node == LARGE_OVER || record->provider != NULL;
-}
-
-static bool adjoin(const struct record *low, const struct record *high)
-{
-	return low->address + low->nbytes == high->address && low->node == high->node && !stands_alone(low) &&
-	       !stands_alone(high);
-}
-
-/* Insert by address and merge with neighbours, so that what was split for one block can serve a larger one. */
-static void keep_since(struct record *record, uint8_t stamp)
-{
-	struct record **link = &kept, *before = NULL;
-	for (; *link != NULL && (*link)->address < record->address; link = &(*link)->next)
-		before = *link;
-	record->state = KEPT;
-	record->stamp = stamp;
-	record->next = *link;
-	*link = record;
-	add(&kept_nbytes, record->nbytes, 0);
-	struct record *after = record->next;
-	if (after != NULL && adjoin(record, after)) {
-		record->nbytes += after->nbytes;
-		record->next = after->next;
-		put_spare(after);
-	}
-	if (before != NULL && adjoin(before, record)) {
-		before->nbytes += record->nbytes;
-		before->stamp = record->stamp;
-		before->next = record->next;
-		put_spare(record);
-	}
-}
-
-static void unlink_kept(struct record *record)
-{
-	struct record **link = &kept;
-	while (*link != record)
-		link = &(*link)->next;
-	*link = record->next;
-	record->state = IN_HAND;
-	add(&kept_nbytes, 0, record->nbytes);
-}
-
-/* The smallest kept block that fits; what it has too much stays kept, if there is a record for it. */
-static struct record *take_kept(unsigned node, size_t nbytes, size_t alignment)
-{
-	struct record *best = NULL;
-	for (struct record *record = kept; record != NULL; record = record->next)
-		if (record->nbytes >= nbytes && record->node == node && record->provider == NULL &&
-		    (uintptr_t)record->address % alignment == 0 && (best == NULL || record->nbytes < best->nbytes))
-			best = record;
-	if (best == NULL)
-		return NULL;
-	unlink_kept(best);
-	struct record *rest = best->nbytes > nbytes ? take_spare() : NULL;
-	if (rest != NULL) {
-		rest->address = best->address + nbytes;
-		rest->nbytes = best->nbytes - nbytes;
-		rest->node = best->node;
-		best->nbytes = nbytes;
-		keep_since(rest, best->stamp);
-	}
-	return best;
 }
 
 /* --- blocks ------------------------------------------------------------------------------------------------------- */
@@ -220,9 +45,9 @@ static void *make_live(struct record *record)
 	record->sample = 0;
 	record->owner = NULL;
 	record->split = false;
-	add(&live_nbytes, record->nbytes, 0);
+	record_count(&live_nbytes, record->nbytes, 0);
 	lock_drop(&large_lock, LOCK_META);
-	set_word(record);
+	record_set_word(record);
 	return record->address;
 }
 
@@ -253,12 +78,12 @@ static struct record *map_block(unsigned node, size_t nbytes, size_t alignment)
 		errno = ENOMEM;
 		return NULL;
 	}
-	struct record *record = obtain_record(node < NODE_PLACES ? node : node_current());
+	struct record *record = record_obtain(node < NODE_PLACES ? node : node_current());
 	if (record == NULL)
 		return NULL;
 	if (!map_between(record, node, nbytes, alignment)) {
 		lock_take(&large_lock, LOCK_META);
-		put_spare(record);
+		record_put_spare(record);
 		lock_drop(&large_lock, LOCK_META);
 		return NULL;
 	}
@@ -278,7 +103,7 @@ static struct record *reuse(unsigned node, size_t nbytes, size_t alignment)
 	if (QUARRY_HARDENED)
 		return NULL;
 	lock_take(&large_lock, LOCK_META);
-	struct record *record = take_kept(node, nbytes, alignment);
+	struct record *record = record_take_kept(node, nbytes, alignment);
 	lock_drop(&large_lock, LOCK_META);
 	return record;
 }
@@ -345,9 +170,9 @@ static bool unmap_block(struct record *record)
 				: provider_unmap(record->provider, record->address, record->nbytes);
 	lock_take(&large_lock, LOCK_META);
 	if (unmapped)
-		put_spare(record);
+		record_put_spare(record);
 	else
-		keep_since(record, arena_list_tick());
+		record_keep(record, arena_list_tick());
 	lock_drop(&large_lock, LOCK_META);
 	return unmapped;
 }
@@ -424,7 +249,7 @@ static bool free_hardened(struct record *record)
 	}
 	address_map_set(record->address, 1, 0);
 	lock_take(&large_lock, LOCK_META);
-	add(&live_nbytes, 0, record->nbytes);
+	record_count(&live_nbytes, 0, record->nbytes);
 	lock_drop(&large_lock, LOCK_META);
 	hold(record);
 	return true;
@@ -441,13 +266,13 @@ bool large_free(void *ptr)
 		return free_hardened(record);
 	address_map_set(ptr, 1, 0);
 	lock_take(&large_lock, LOCK_META);
-	bool was_live = record->state == LIVE, alone = stands_alone(record);
+	bool was_live = record->state == LIVE, alone = record_stands_alone(record);
 	if (was_live) {
-		add(&live_nbytes, 0, record->nbytes);
+		record_count(&live_nbytes, 0, record->nbytes);
 		if (alone)
 			record->state = IN_HAND;
 		else
-			keep_since(record, arena_list_tick());
+			record_keep(record, arena_list_tick());
 	}
 	lock_drop(&large_lock, LOCK_META);
 	if (was_live && alone)
@@ -467,42 +292,10 @@ size_t large_usable(const void *ptr)
 static void set_extent(struct record *record, char *address, size_t nbytes)
 {
 	lock_take(&large_lock, LOCK_META);
-	add(&live_nbytes, nbytes, record->nbytes);
+	record_count(&live_nbytes, nbytes, record->nbytes);
 	record->address = address;
 	record->nbytes = nbytes;
 	lock_drop(&large_lock, LOCK_META);
-}
-
-/* Under the lock: grow into the kept block that follows, if there is one and it is long enough. */
-static bool absorb(struct record *record, size_t nbytes)
-{
-	size_t more = nbytes - record->nbytes;
-	struct record *next = kept;
-	while (next != NULL && next->address != record->address + record->nbytes)
-		next = next->next;
-	if (next == NULL || next->nbytes < more || !adjoin(record, next))
-		return false;
-	unlink_kept(next);
-	next->address += more;
-	next->nbytes -= more;
-	if (next->nbytes == 0)
-		put_spare(next);
-	else
-		keep_since(next, next->stamp);
-	return true;
-}
-
-/* Under the lock: what is cut off behind the block is kept, if there is a record for it and it can serve again. */
-static bool cut(struct record *record, size_t nbytes)
-{
-	struct record *rest = stands_alone(record) ? NULL : take_spare();
-	if (rest == NULL)
-		return false;
-	rest->address = record->address + nbytes;
-	rest->nbytes = record->nbytes - nbytes;
-	rest->node = record->node;
-	keep_since(rest, arena_list_tick());
-	return true;
 }
 
 bool large_resize(void *ptr, size_t nbytes)
@@ -516,9 +309,9 @@ bool large_resize(void *ptr, size_t nbytes)
 		return record != NULL && nbytes == record->nbytes;
 	lock_take(&large_lock, LOCK_META);
 	bool done = nbytes == record->nbytes ||
-		    (nbytes > record->nbytes ? absorb(record, nbytes) : cut(record, nbytes));
+		    (nbytes > record->nbytes ? record_absorb(record, nbytes) : record_cut(record, nbytes));
 	if (done) {
-		add(&live_nbytes, nbytes, record->nbytes);
+		record_count(&live_nbytes, nbytes, record->nbytes);
 		record->nbytes = nbytes;
 	}
 	lock_drop(&large_lock, LOCK_META);
@@ -557,34 +350,22 @@ void *large_move(void *ptr, size_t nbytes)
 	if (!os_move(ptr, record->nbytes, target, nbytes)) {
 		give_up(target, nbytes);
 		errno = saved_errno;
-		set_word(record);
+		record_set_word(record);
 		return NULL;
 	}
 	set_extent(record, target, nbytes);
-	set_word(record);
+	record_set_word(record);
 	return target;
 }
 
 /* --- giving back ------------------------------------------------------------------------------------------------ */
-
-static struct record *take_old(uint8_t age, const char *from)
-{
-	lock_take(&large_lock, LOCK_META);
-	struct record *record = kept;
-	while (record != NULL && (record->address < from || (uint8_t)(arena_list_tick() - record->stamp) < age))
-		record = record->next;
-	if (record != NULL)
-		unlink_kept(record);
-	lock_drop(&large_lock, LOCK_META);
-	return record;
-}
 
 size_t large_purge(uint8_t age, size_t nbytes)
 {
 	size_t purged = 0;
 	const char *from = NULL; /* what is refused is not tried again before the next call, and in nobody's way */
 	while (purged < nbytes) {
-		struct record *record = take_old(age, from);
+		struct record *record = record_take_old(age, from);
 		if (record == NULL)
 			break;
 		size_t length = record->nbytes;
@@ -595,61 +376,7 @@ size_t large_purge(uint8_t age, size_t nbytes)
 	return purged;
 }
 
-/* --- looking ---------------------------------------------------------------------------------------------------- */
-
-static bool describe(const struct record *record, struct large_block *block)
-{
-	if (record->state != LIVE) /* then its fields are of whoever has it in hand */
-		return false;
-	*block = (struct large_block){record->address, QUARRY_HARDENED ? record->requested : record->nbytes,
-	                               record->node};
-	return true;
-}
-
-bool large_at(const void *ptr, struct large_block *block)
-{
-	const struct record *record = record_at(ptr);
-	return record != NULL && describe(record, block);
-}
-
-bool large_next(uint32_t *number, struct large_block *block)
-{
-	bool found = false;
-	lock_take(&large_lock, LOCK_META);
-	for (; *number < nrecords && !found; (*number)++)
-		found = describe(&chunks[*number / CHUNK_RECORDS][*number % CHUNK_RECORDS], block);
-	lock_drop(&large_lock, LOCK_META);
-	return found;
-}
-
-bool large_find(const void *ptr, struct large_block *block)
-{
-	const char *address = ptr;
-	for (uint32_t number = 0; large_next(&number, block);)
-		if (address >= block->address && address < block->address + block->nbytes)
-			return true;
-	return false;
-}
-
 size_t large_live_nbytes(void)
 {
 	return atomic_load_explicit(&live_nbytes, relaxed);
-}
-
-size_t large_kept_nbytes(void)
-{
-	return atomic_load_explicit(&kept_nbytes, relaxed);
-}
-
-void large_lock_for_fork(void)
-{
-	lock_take(&large_lock, LOCK_META);
-}
-
-void large_unlock_after_fork(bool in_child)
-{
-	if (in_child)
-		lock_reset(&large_lock);
-	else
-		lock_drop(&large_lock, LOCK_META);
 }

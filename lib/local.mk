@@ -52,7 +52,7 @@ core_rooms += \
 	lib/span.h lib/span.c \
 	lib/slab.h lib/slab.c \
 	lib/depot.h lib/depot.c \
-	lib/large.h lib/large.c
+	lib/large.h lib/large_record.h lib/large_record.c lib/large.c
 
 # layer 5: heaps and threads
 core_rooms += \
