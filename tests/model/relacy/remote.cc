@@ -43,6 +43,13 @@ static void block_set_next(struct block *block, struct block *next)
 
 enum heap_kind { HEAP_ATTACHED, HEAP_PARKED };
 
+/* There is one class here, so nothing is kept for another. */
+struct cache {
+	block_link head[1];
+	int32_t room[1];
+	uint32_t bound[1];
+};
+
 struct heap {
 	struct lock lock;
 	uint32_t id;
@@ -56,6 +63,7 @@ struct heap {
 		shared<uint64_t> remote_frees, refills; /* its thread refills nothing: it is dormant */
 	} counters;
 	unsigned node;
+	struct cache cache;
 };
 
 /* One node: nothing is counted between nodes. */
@@ -142,6 +150,21 @@ static void heap_put_block(struct heap *heap, struct block *block, uint32_t word
 	RL_ASSERT(block->put == 0);
 	RL_ASSERT(block->last_write == 1);
 	block->put++;
+}
+
+/* Neighbours are those of the same pool. */
+static unsigned heap_put_run(struct heap *heap, block_link *list, uint32_t word, unsigned most)
+{
+	unsigned n = 0;
+	struct block *block = *list, *next;
+	for (;; block = next) {
+		next = block->next;
+		heap_put_block(heap, block, word);
+		if (++n == most || next == NULL || next->pool != block->pool)
+			break;
+	}
+	*list = next;
+	return n;
 }
 
 /* Under the lock of the heap that owns it: the second pool goes to the other heap. */
