@@ -198,7 +198,37 @@ def accounting_text(report):
 	return "\n\n".join([machine_line(report), accounting_table(report), accounting_verdict(report)])
 
 
+# --- the sampled heap profile ---
+
+def profile_counts(report):
+	lines = [[row["work"]] + [("%.1f" if row[key] < 1000 else "%.0f") % row[key] for key in ("off", "on")] +
+		["%+.2f %%" % (100 * (row["on"] / row["off"] - 1))] for row in report["counts"]]
+	return benchlib.table(["instructions", "profile off", "on, one in %d KiB" % (report["options"]["mean"] >> 10), "more"],
+		lines)
+
+
+def profile_sites(report):
+	lines = []
+	for site in report["sites"]:
+		off, deviation = site["estimated"] - site["live"], site["deviation"]
+		lines.append([site["site"], "%d KiB" % (site["mean"] >> 10), site["bytes"], mib(site["live"]), mib(site["estimated"]),
+			mib(deviation), "%+.2f" % (off / deviation) if deviation else "none"])
+	return benchlib.table(["call site", "one in", "bytes of a block", "live MiB", "estimated", "standard deviation",
+		"off by deviations"], lines)
+
+
+def profile_text(report):
+	return "\n\n".join([machine_line(report), profile_counts(report), profile_sites(report)])
+
+
+def profile_short(report):
+	return "\n\n".join([profile_counts(report), profile_sites(report)])
+
+
 EXHIBITS = {
+	"profile": Exhibit("The sampled heap profile", "What it costs while it is on, and live bytes by call site as a program "
+		"knows them beside what the profile estimates (`bench/profiled`); the standard deviation is that of the formula in "
+		"quarry_profile(3).", profile_text, profile_short),
 	"checks": Exhibit("Price of the checks", "What looking for misuse costs (`bench/checks`): the default library beside the "
 		"same configured with `--disable-checks`, the hardened one and LLVM's scudo, which valgrind cannot count.",
 		checks_text, checks_short),

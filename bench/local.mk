@@ -72,6 +72,7 @@ BENCH_FILES = \
 	bench/numa_server.py \
 	bench/numa_svg.py \
 	bench/numa_tables.py \
+	bench/profiled \
 	bench/programs \
 	bench/publish \
 	bench/python \
