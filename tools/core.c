@@ -138,7 +138,8 @@ static void read_notes(struct target *target, const char *notes, size_t nbytes)
 
 	while (nbytes >= sizeof header) {
 		memcpy(&header, notes, sizeof header);
-		size_t name = ((size_t)header.n_namesz + 3) & ~(size_t)3, description = ((size_t)header.n_descsz + 3) & ~(size_t)3;
+		size_t name = ((size_t)header.n_namesz + 3) & ~(size_t)3;
+		size_t description = ((size_t)header.n_descsz + 3) & ~(size_t)3;
 		const char *contents = notes + sizeof header + name;
 
 		if (name > nbytes - sizeof header || description > nbytes - sizeof header - name)

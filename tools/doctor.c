@@ -106,7 +106,8 @@ static void check_library(const char *given)
 		return;
 	}
 	if (!ask_child(path, said, sizeof said))
-		doctor_say(BAD, "library", "ldd FILE tells what the loader misses (liburcu?)", "%s: cannot be preloaded",
+		doctor_say(BAD, "library", "ldd FILE tells what the loader misses (liburcu?)",
+			   "%s: cannot be preloaded",
 			   path);
 	else if (!strstr(said, "serves") || strstr(said, "another"))
 		doctor_say(BAD, "library", "look at LD_PRELOAD and /etc/ld.so.preload", "%s %s", path, said);

@@ -254,7 +254,8 @@ static void check_processors(void)
 			sscanf(text, "%lu %lu", &quota, &period);
 	}
 	if (period > 0 && quota > 0 && quota < period * (unsigned long)allowed)
-		doctor_say(NOTE, "processors", "a thread that is stopped by the quota keeps its cache; start fewer threads",
+		doctor_say(NOTE, "processors",
+			   "a thread that is stopped by the quota keeps its cache; start fewer threads",
 			   "%d, but a quota of %lu.%lu", allowed, quota / period, quota * 10 / period % 10);
 	else
 		doctor_say(GOOD, "processors", NULL, "%d", allowed);

@@ -67,7 +67,8 @@ static bool is_field(const struct layout *layout, const char *name, const char *
 	uint64_t array = array_nbytes(layout, name), record = record_nbytes(layout, type);
 	bool number = field.nbytes == 1 || field.nbytes == 2 || field.nbytes == 4 || field.nbytes == 8;
 
-	return (array ? field.nbytes == array : number) && field.nbytes <= record && field.offset <= record - field.nbytes;
+	return (array ? field.nbytes == array : number) && field.nbytes <= record &&
+	       field.offset <= record - field.nbytes;
 }
 
 static bool in_range(uint64_t number, uint64_t least, uint64_t most)

@@ -60,7 +60,8 @@ static bool is_there(const struct look *look)
 	const struct layout *then = &look->image->layout;
 	struct layout now;
 
-	return target_read(&look->target, look->image->address, &now, sizeof now) && memcmp(&now, then, sizeof now) == 0;
+	return target_read(&look->target, look->image->address, &now, sizeof now) &&
+	       memcmp(&now, then, sizeof now) == 0;
 }
 
 static _Noreturn void fail_as_gone(const struct look *look)
@@ -100,7 +101,8 @@ static void switch_on(struct look *look, uint64_t mean)
 		return; /* at the last moment */
 	if (interrupted)
 		tool_fail(TOOL_FAILED, "interrupted");
-	tool_fail(TOOL_NO_TARGET, "process %d has not taken it up within %d s; it allocates nothing at the moment, it seems",
+	tool_fail(TOOL_NO_TARGET,
+		  "process %d has not taken it up within %d s; it allocates nothing at the moment, it seems",
 		  (int)look->target.pid, TAKEN_UP_MS / 1000);
 }
 
@@ -154,7 +156,8 @@ static void profile_process(const struct request *request, struct profile *profi
 		switch_on(&look, request->mean);
 	start = monotonic_ns();
 	if (request->seconds > 0) {
-		printf("%s (%d) is profiled for %" PRIu64 " s\n", look.target.command, (int)look.target.pid, request->seconds);
+		printf("%s (%d) is profiled for %" PRIu64 " s\n", look.target.command, (int)look.target.pid,
+		       request->seconds);
 		fflush(stdout);
 	}
 	wait_for(&look, request->seconds);
@@ -187,7 +190,8 @@ static int by_nbytes(const void *a, const void *b)
 {
 	const struct function *left = a, *right = b;
 
-	return left->nbytes != right->nbytes ? (left->nbytes < right->nbytes ? 1 : -1) : strcmp(left->name, right->name);
+	return left->nbytes != right->nbytes ? (left->nbytes < right->nbytes ? 1 : -1)
+					     : strcmp(left->name, right->name);
 }
 
 /* The innermost functions, which asked for the memory themselves. */
@@ -216,7 +220,8 @@ static void print_functions(const struct profile *profile, enum profile_value va
 	printf("%s %s, %s:\n", value == PROFILE_LIVE_NBYTES ? "live" : "allocated", tool_nbytes(text, whole),
 	       profile->target.command);
 	for (size_t i = 0; i < n && i < FUNCTIONS_SHOWN && functions[i].nbytes > 0; i++)
-		printf("  %12s  %3u%%  %s\n", tool_nbytes(text, functions[i].nbytes), look_percent(functions[i].nbytes, whole),
+		printf("  %12s  %3u%%  %s\n", tool_nbytes(text, functions[i].nbytes),
+		       look_percent(functions[i].nbytes, whole),
 		       functions[i].name);
 	free(functions);
 }
@@ -319,7 +324,8 @@ int prof_main(int argc, char **argv)
 	if (profile.damaged > 0)
 		tool_warn("damaged: %" PRIu64 " stacks could not be read", profile.damaged);
 	if (profile.dropped > 0)
-		tool_warn("%" PRIu64 " chosen blocks are missing, for want of room; more --bytes choose fewer", profile.dropped);
+		tool_warn("%" PRIu64 " chosen blocks are missing, for want of room; more --bytes choose fewer",
+			  profile.dropped);
 	print_functions(&profile, request.value);
 	write_files(&request, &profile);
 	return profile.damaged > 0 ? TOOL_DAMAGED : 0;

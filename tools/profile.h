@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Profile: a heap profile in the memory of the command: stacks with their estimates, and the names of their frames. Read
- * from a live process (lib/layout.h) or from the text that the library writes; written as that text, as pprof's protocol
- * buffer, as folded stacks, and as a flame graph.
+ * Profile: a heap profile in the memory of the command: stacks with their estimates, and the names of their frames.
+ * Read from a live process (lib/layout.h) or from the text that the library writes; written as that text, as pprof's
+ * protocol buffer, as folded stacks, and as a flame graph.
  */
 #ifndef QUARRY_PROFILE_TOOL_H
 #define QUARRY_PROFILE_TOOL_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Profile as folded stacks, outermost frame first, and as a flame graph: an SVG of one bar per frame, as wide as its part
- * of the whole, above the frame that called it. A click on a bar makes it the whole, as far as the viewer runs scripts.
+ * Profile as folded stacks, outermost frame first, and as a flame graph: an SVG of one bar per frame, as wide as its
+ * part of the whole, above the frame that called it. A click on a bar makes it the whole, as far as the viewer runs
+ * scripts.
  */
 #include "profile.h"
 
@@ -180,7 +181,8 @@ static void put_bar(const struct picture *picture, const struct node *node, doub
 	fprintf(picture->file, "<g class=\"f\" data-x=\"%.2f\" data-w=\"%.2f\"><title>", x, width);
 	put_escaped(picture->file, node->name, SIZE_MAX);
 	fprintf(picture->file, ": %s, %.2f %%</title><rect x=\"%.2f\" y=\"%u\" width=\"%.2f\" height=\"%d\" fill=\"",
-		tool_nbytes(text, node->value), 100.0 * (double)node->value / (double)picture->whole, x, y, width, ROW - 1);
+		tool_nbytes(text, node->value), 100.0 * (double)node->value / (double)picture->whole, x, y, width,
+		ROW - 1);
 	put_colour(picture->file, node->name);
 	fprintf(picture->file, "\"/><text x=\"%.2f\" y=\"%u\">", x + 3, y + ROW - 5);
 	if (width > 6 + 3 * LETTER) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Profile, symbols by libdw (elfutils): see profile.h. Names come from symbol tables, lines from debug information, where
- * it is installed; nothing is fetched from elsewhere.
+ * Profile, symbols by libdw (elfutils): see profile.h. Names come from symbol tables, lines from debug information,
+ * where it is installed; nothing is fetched from elsewhere.
  */
 #include "profile.h"
 

@@ -112,7 +112,8 @@ static char *name_of_place(const struct profile *profile, const struct profile_l
 		const struct mapping *mapping = &profile->target.mappings[location->mapping];
 		const char *file = strrchr(mapping->path, '/');
 
-		snprintf(text, sizeof text, "%.4000s+0x%" PRIx64, file ? file + 1 : *mapping->path ? mapping->path : "anonymous",
+		snprintf(text, sizeof text, "%.4000s+0x%" PRIx64,
+			 file ? file + 1 : *mapping->path ? mapping->path : "anonymous",
 			 location->address - mapping->start + mapping->offset);
 	}
 	return profile_text(text);

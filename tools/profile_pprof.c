@@ -190,7 +190,8 @@ static uint64_t find_function(const struct function *functions, size_t n, struct
 	return 0;
 }
 
-static void put_function(struct buffer *out, struct strings *strings, const struct profile_location *location, uint64_t id)
+static void put_function(struct buffer *out, struct strings *strings, const struct profile_location *location,
+			 uint64_t id)
 {
 	struct buffer message = { .data = NULL };
 

@@ -109,7 +109,8 @@ static bool read_stack(struct profile *profile, const struct layout *layout, uin
 	stack->values[PROFILE_ALL_NBYTES] = snapshot_field(record, layout->stack_nbytes);
 	stack->values[PROFILE_LIVE_BLOCKS] = rounded(snapshot_field(record, layout->stack_live_blocks), bits);
 	stack->values[PROFILE_LIVE_NBYTES] = snapshot_field(record, layout->stack_live_nbytes);
-	if (target_read(&profile->target, address + layout->sample_stack_nbytes, stack->frames, nframes * sizeof(uint64_t)))
+	if (target_read(&profile->target, address + layout->sample_stack_nbytes, stack->frames,
+			nframes * sizeof(uint64_t)))
 		return true;
 	profile->nstacks--;
 	free(stack->label);
@@ -160,7 +161,8 @@ static bool read_line(struct profile *profile, const char *line)
 	int at = 0, step;
 	size_t nframes = 0;
 
-	if (sscanf(line, "%" SCNu64 ": %" SCNu64 " [%" SCNu64 ": %" SCNu64 "] @%n", &live_blocks, &live, &blocks, &nbytes,
+	if (sscanf(line, "%" SCNu64 ": %" SCNu64 " [%" SCNu64 ": %" SCNu64 "] @%n", &live_blocks, &live, &blocks,
+		   &nbytes,
 		   &at) < 4 || at == 0)
 		return false;
 	for (const char *c = line + at; *c; c++)

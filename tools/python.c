@@ -6,8 +6,8 @@
  * pymalloc in between; by arena pymalloc stays and only its arenas come from Quarry; by none nothing is changed. libc's
  * malloc, which extensions call, is left alone: that is for a preload.
  *
- * The allocators are set between CPython's preinitialization, which reads PYTHONMALLOC and would set them once more, and
- * its initialization, which allocates the first objects. They serve until the process ends.
+ * The allocators are set between CPython's preinitialization, which reads PYTHONMALLOC and would set them once more,
+ * and its initialization, which allocates the first objects. They serve until the process ends.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>

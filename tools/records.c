@@ -57,7 +57,8 @@ static bool read_line(const char *line, struct record *record)
 	double time_ms;
 
 	*record = (struct record){ .nnodes = 0 };
-	if (line[0] != '{' || !strstr(line, "}\n") || !nodes || !number(line, nodes, "time_ms", 0, NUMBER_MOST, &time_ms))
+	if (line[0] != '{' || !strstr(line, "}\n") || !nodes ||
+	    !number(line, nodes, "time_ms", 0, NUMBER_MOST, &time_ms))
 		return false;
 	record->seconds = time_ms / 1000;
 	for (size_t i = 0; i < RECORD_CURVES; i++) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Records: what a program recorded by stats_format:json, a line each, read for quarry report. Nothing in them is trusted.
+ * Records: what a program recorded by stats_format:json, a line each, read for quarry report. Nothing in them is
+ * trusted.
  */
 #ifndef QUARRY_RECORDS_H
 #define QUARRY_RECORDS_H

@@ -82,7 +82,8 @@ static void write_script(FILE *gnuplot, const struct records *records, const cha
 	if (nodes) {
 		fputs("\nset title 'live, by node'\nplot ", gnuplot);
 		for (size_t i = 0; i < records->most_nodes; i++)
-			fprintf(gnuplot, "%s$memory using 1:%zu with lines lw 2 title 'node %d'", i ? ", " : "", i + 2 + RECORD_CURVES,
+			fprintf(gnuplot, "%s$memory using 1:%zu with lines lw 2 title 'node %d'", i ? ", " : "",
+				i + 2 + RECORD_CURVES,
 				records->list[0].os_node[i]);
 		fputs("\nunset multiplot", gnuplot);
 	}
@@ -137,7 +138,8 @@ int report_main(int argc, char **argv)
 			from = argv[i];
 	}
 	if (!from || (strcmp(from, "-") == 0 && !to))
-		tool_fail(TOOL_FAILED, "%s; quarry report --help says how", from ? "- needs --out=FILE" : "no records given");
+		tool_fail(TOOL_FAILED, "%s; quarry report --help says how",
+			  from ? "- needs --out=FILE" : "no records given");
 	if (!to) {
 		snprintf(name, sizeof name, "%s.%s", from, png ? "png" : "svg");
 		to = name;

@@ -224,7 +224,8 @@ static void check_program(const char *path)
 	int fd = open(path, O_RDONLY | O_CLOEXEC), own = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 
 	if (fd >= 0 && is_secure(fd))
-		tool_fail(TOOL_FAILED, "%s runs with other privileges than yours; the loader preloads nothing there", path);
+		tool_fail(TOOL_FAILED, "%s runs with other privileges than yours; the loader preloads nothing there",
+			  path);
 	if (fd >= 0 && own >= 0 && pread(fd, &program, sizeof program, 0) == sizeof program &&
 	    pread(own, &self, sizeof self, 0) == sizeof self && memcmp(program.e_ident, ELFMAG, SELFMAG) == 0) {
 		if (program.e_ident[EI_CLASS] != self.e_ident[EI_CLASS] || program.e_machine != self.e_machine)
@@ -251,8 +252,10 @@ int run_main(int argc, char **argv)
 	argv += parse(&run, argc, argv);
 	if (find_program(argv[0], path, sizeof path))
 		check_program(path);
-	if (run.library ? !realpath(run.library, path) || access(path, R_OK) < 0 : !tool_find_library(path, sizeof path, run.hardened))
-		tool_fail(TOOL_FAILED, "no library at %s; --library=FILE names another", run.library ? run.library : path);
+	if (run.library ? !realpath(run.library, path) || access(path, R_OK) < 0
+			: !tool_find_library(path, sizeof path, run.hardened))
+		tool_fail(TOOL_FAILED, "no library at %s; --library=FILE names another",
+			  run.library ? run.library : path);
 	tool_preload(path);
 	if (run.conf[0])
 		setenv("QUARRY_CONF", run.conf, 1);

@@ -99,7 +99,8 @@ static bool is_sound_pool(struct reader *reader, const struct snapshot_arena *ar
 		if (reader->words[unit] != before)
 			return false; /* it changes now: what it becomes will be seen the next time */
 	}
-	snapshot_damage(reader->snapshot, "the pool at 0x%" PRIx64 ", word 0x%" PRIx32 ", has a header that does not fit",
+	snapshot_damage(reader->snapshot,
+			"the pool at 0x%" PRIx64 ", word 0x%" PRIx32 ", has a header that does not fit",
 			arena->address + (unit << layout->pool_bits), before);
 	return false;
 }
@@ -136,7 +137,8 @@ static void add_span(struct reader *reader, struct snapshot_arena *arena, size_t
 static void read_units(struct reader *reader, struct snapshot_arena *arena)
 {
 	const struct layout *layout = reader->layout;
-	const char *free = reader->object + layout->arena_free.offset, *dirty = reader->object + layout->arena_dirty.offset;
+	const char *free = reader->object + layout->arena_free.offset;
+	const char *dirty = reader->object + layout->arena_dirty.offset;
 
 	for (size_t i = 0; i < reader->nunits; i++) {
 		uint8_t kind = i < layout->head_units ? UNIT_HEAD
@@ -225,7 +227,8 @@ static void read_arena(struct reader *reader, uint64_t object)
 
 static int by_address(const void *a, const void *b)
 {
-	uint64_t left = ((const struct snapshot_arena *)a)->address, right = ((const struct snapshot_arena *)b)->address;
+	uint64_t left = ((const struct snapshot_arena *)a)->address;
+	uint64_t right = ((const struct snapshot_arena *)b)->address;
 
 	return left < right ? -1 : left > right;
 }
@@ -247,14 +250,16 @@ static bool follow(struct reader *reader, uint64_t limit, char *why, size_t size
 {
 	static const struct layout_field link_field = { 0, sizeof(uint64_t) };
 	const struct layout *layout = reader->layout;
-	uint64_t head = (uintptr_t)layout->arenas_head, link = snapshot_number(reader->snapshot, layout->arenas_head, link_field);
+	uint64_t head = (uintptr_t)layout->arenas_head,
+		 link = snapshot_number(reader->snapshot, layout->arenas_head, link_field);
 	uint64_t waiting = 0; /* Brent: a link that was met waits for a power of two of steps to be met again */
 
 	for (uint64_t n = 0; link != head; n++) {
 		uint64_t object = link - layout->arena_link.offset;
 
 		if (n > limit || link == waiting) {
-			snprintf(why, size, "the list of arenas runs in a circle, or has more than %" PRIu64 " members", limit);
+			snprintf(why, size, "the list of arenas runs in a circle, or has more than %" PRIu64 " members",
+				 limit);
 			return false;
 		}
 		if ((n & (n - 1)) == 0)
@@ -298,7 +303,8 @@ bool snapshot_arenas(struct snapshot *snapshot, bool last)
 	const struct layout *layout = snapshot->layout;
 	uint64_t mapped = snapshot_number(snapshot, layout->arena_counters, layout->arenas_mapped);
 	uint64_t retired = snapshot_number(snapshot, layout->arena_counters, layout->arenas_retired);
-	uint64_t limit = mapped >= retired && mapped - retired < ARENAS_MAX ? mapped - retired + NEW_ARENAS : ARENAS_MAX;
+	uint64_t limit = mapped >= retired && mapped - retired < ARENAS_MAX ? mapped - retired + NEW_ARENAS
+									    : ARENAS_MAX;
 	struct reader reader;
 	char why[160] = "";
 

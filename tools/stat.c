@@ -34,7 +34,8 @@ static void row(const char *name, uint64_t nbytes, const char *note)
 
 static void print_totals(const struct look *look, const struct snapshot *snapshot)
 {
-	printf("%s, %s %d, on Quarry %s (%s)\n", look->target.command, look->target.core >= 0 ? "core of process" : "process",
+	printf("%s, %s %d, on Quarry %s (%s)\n", look->target.command,
+	       look->target.core >= 0 ? "core of process" : "process",
 	       (int)look->target.pid, snapshot->layout->library, look->image->path);
 	if (look->nimages > 1)
 		printf("  (%zu copies of Quarry are loaded; --copy=PATH chooses another)\n", look->nimages);
@@ -59,7 +60,8 @@ static void print_totals(const struct look *look, const struct snapshot *snapsho
 	       snapshot->nheaps, snapshot->heaps_attached, snapshot->refills, snapshot->flushes, snapshot->visits);
 	printf("  remote    %8" PRIu64 " blocks came home from other threads\n", snapshot->remote_frees);
 	if (snapshot->minor_faults + snapshot->major_faults > 0)
-		printf("  faults    %8" PRIu64 " minor, %" PRIu64 " major, of the whole process\n", snapshot->minor_faults,
+		printf("  faults    %8" PRIu64 " minor, %" PRIu64 " major, of the whole process\n",
+		       snapshot->minor_faults,
 		       snapshot->major_faults);
 	if (snapshot->map_failures + snapshot->bind_failures > 0)
 		printf("  refused   %8" PRIu64 " mappings, %" PRIu64 " bindings\n", snapshot->map_failures,
@@ -144,8 +146,9 @@ static void print_heaps(const struct request *request, const struct look *look, 
 		const struct snapshot_heap *heap = &snapshot->heaps[i];
 
 		printf("%4u  %-6s  %4d  %7u  %-16s  %10s %10s  %5" PRIu64 "  %8" PRIu64 "  %8" PRIu64 "  %6" PRIu64 "\n", heap->id,
-		       look_kind(heap->kind), look_node(snapshot, heap), heap->tid, look_thread_name(&look->target, heap->tid, name),
-		       tool_nbytes(text[0], heap->cached), tool_nbytes(text[1], heap->inbox), heap->pools, heap->refills,
+		       look_kind(heap->kind), look_node(snapshot, heap), heap->tid,
+		       look_thread_name(&look->target, heap->tid, name), tool_nbytes(text[0], heap->cached),
+		       tool_nbytes(text[1], heap->inbox), heap->pools, heap->refills,
 		       heap->flushes, heap->remote_frees);
 	}
 	print_rest(snapshot->nheaps, lines);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Look: a snapshot as one JSON object. quarry(1) lists the members; a member is added, never renamed, while "version" is
- * the same.
+ * Look: a snapshot as one JSON object. quarry(1) lists the members; a member is added, never renamed, while "version"
+ * is the same.
  */
 #include <inttypes.h>
 #include <stdio.h>

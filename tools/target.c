@@ -57,7 +57,8 @@ void target_add_line(struct target *target, char *line)
 	char permissions[5] = "";
 	int path = 0;
 
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %*s %*s %n", &mapping.start, &mapping.end, permissions,
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %*s %*s %n", &mapping.start, &mapping.end,
+		   permissions,
 		   &mapping.offset, &path) < 4)
 		return;
 	line[strcspn(line, "\n")] = 0;

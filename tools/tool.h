@@ -60,8 +60,8 @@ bool tool_read_file(const char *path, char *text, size_t size);
 const char *tool_nbytes(char text[TOOL_NBYTES_SIZE], uint64_t nbytes);
 
 /**
- * Find the library to preload, or the hardened one: beside a command that lies in its build directory, beside an installed one, or where
- * this build installs.
+ * Find the library to preload, or the hardened one: beside a command that lies in its build directory, beside an
+ * installed one, or where this build installs.
  *
  * path, size   becomes its absolute path
  * Returns      false: nowhere; path is then the last place that was tried

@@ -2,8 +2,8 @@
 /*
  * quarry top: a running process, looked at again and again.
  *
- * Looking costs the target no time of its own but page faults on its untouched memory; what it costs the machine is kept
- * below a twentieth of one processor by waiting longer where reading takes long.
+ * Looking costs the target no time of its own but page faults on its untouched memory; what it costs the machine is
+ * kept below a twentieth of one processor by waiting longer where reading takes long.
  */
 #include "top.h"
 
@@ -47,7 +47,8 @@ static int list_processes(void)
 
 	if (!directory)
 		tool_fail(TOOL_NO_TARGET, "/proc: %s", strerror(errno));
-	printf("%8s  %-16s %10s %10s %10s %10s  %7s\n", "PID", "COMMAND", "RESIDENT", "LIVE", "CACHED", "FREE", "THREADS");
+	printf("%8s  %-16s %10s %10s %10s %10s  %7s\n", "PID", "COMMAND", "RESIDENT", "LIVE", "CACHED", "FREE",
+	       "THREADS");
 	for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
 		if (look_pid(entry->d_name) == 0)
 			continue;
@@ -309,7 +310,8 @@ int top_main(int argc, char **argv)
 	if (!request.target)
 		return list_processes();
 	if (look_pid(request.target) == 0)
-		tool_fail(TOOL_FAILED, "%s is not the number of a process; quarry stat shows core files", request.target);
+		tool_fail(TOOL_FAILED, "%s is not the number of a process; quarry stat shows core files",
+			  request.target);
 	if (!look_open(&top.look, request.target, request.copy))
 		tool_fail(TOOL_NO_TARGET, "%s", top.look.target.error);
 	int status = request.batch ? run_batch(&top, request.iterations) : run_on_screen(&top);

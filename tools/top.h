@@ -11,7 +11,9 @@
 
 /* --- frames ------------------------------------------------------------------------------------------------------- */
 
-enum tint { TINT_PLAIN, TINT_TITLE, TINT_BOLD, TINT_DIM, TINT_LIVE, TINT_CACHED, TINT_FREE, TINT_SPAN, TINT_ALERT, TINTS };
+enum tint {
+	TINT_PLAIN, TINT_TITLE, TINT_BOLD, TINT_DIM, TINT_LIVE, TINT_CACHED, TINT_FREE, TINT_SPAN, TINT_ALERT, TINTS
+};
 
 #define FRAME_COLUMNS 256
 

@@ -93,11 +93,13 @@ static void add_head(struct frame *frame, const struct top *top)
 	time_t seconds = time(NULL);
 
 	strftime(clock, sizeof clock, "%H:%M:%S", localtime(&seconds));
-	frame_add(frame, TINT_BOLD, "%s (%d) on Quarry %s, %s; every %.1f s, read in %.1f ms%s", top->look.target.command,
+	frame_add(frame, TINT_BOLD, "%s (%d) on Quarry %s, %s; every %.1f s, read in %.1f ms%s",
+		  top->look.target.command,
 		  (int)top->look.target.pid, now->layout->library, clock, top->delay, (double)now->duration_us / 1000,
 		  top->paused ? ", paused" : "");
 	frame_add(frame, TINT_PLAIN, "  resident %s, mapped %s, live %s, cached %s, free %s, clean %s",
-		  tool_nbytes(text[0], now->resident), tool_nbytes(text[1], now->mapped), tool_nbytes(text[2], now->live),
+		  tool_nbytes(text[0], now->resident), tool_nbytes(text[1], now->mapped),
+		  tool_nbytes(text[2], now->live),
 		  tool_nbytes(text[3], now->cached), tool_nbytes(text[4], now->free), tool_nbytes(text[5], now->clean));
 	add_bar(frame, now);
 	frame_add(frame, TINT_PLAIN,
@@ -151,7 +153,8 @@ static void add_table(struct frame *frame, const struct top *top)
 	table_make(&table, top);
 	frame_add(frame, TINT_TITLE, "%s", "");
 	for (size_t i = 0; i < table.ncolumns; i++)
-		add_cell(frame, &table.columns[i], table.columns[i].title, i == top->sort[top->view] ? TINT_BOLD : TINT_TITLE);
+		add_cell(frame, &table.columns[i], table.columns[i].title,
+			 i == top->sort[top->view] ? TINT_BOLD : TINT_TITLE);
 	for (size_t row = top->scroll; row < table.nrows && (frame->rows == 0 || frame->nlines < frame->rows); row++) {
 		frame_add(frame, TINT_PLAIN, "%s", "");
 		for (size_t i = 0; i < table.ncolumns; i++)

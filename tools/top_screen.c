@@ -71,7 +71,8 @@ void screen_draw(const struct frame *frame)
 		const struct frame_line *line = &frame->lines[i];
 
 		for (int column = 0; line->text[column] && column < COLS; column++)
-			mvaddch((int)i, column, (chtype)(unsigned char)line->text[column] | attributes[line->tint[column]]);
+			mvaddch((int)i, column,
+				(chtype)(unsigned char)line->text[column] | attributes[line->tint[column]]);
 	}
 	refresh();
 }

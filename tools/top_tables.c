@@ -19,7 +19,8 @@ static const struct column class_columns[] = {
 	{ "FULL%", 6, false }, { "OUT", 11, true },     { "UNUSED", 11, true },  { "CACHED", 9, false },
 };
 static const struct column arena_columns[] = {
-	{ "ARENA", -16, true },   { "NODE", 4, false },  { "USED%", 6, false }, { "DIRTY%", 6, false }, { "POOLS", 6, false },
+	{ "ARENA", -16, true },   { "NODE", 4, false },  { "USED%", 6, false }, { "DIRTY%", 6, false },
+	{ "POOLS", 6, false },
 	{ "BLOCKS OUT", 11, true }, { "SPANS", 6, false }, { "IN SPANS", 11, true },
 };
 static const struct column node_columns[] = {
