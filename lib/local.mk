@@ -140,7 +140,9 @@ lib_libquarry_surface_hardened_la_SOURCES = $(surface_rooms)
 lib_libquarry_surface_hardened_la_CPPFLAGS = $(hardened_cppflags)
 
 # The same once more for a test, as --enable-counting makes all of them.
+if !SANITIZED
 check_LTLIBRARIES = lib/libquarry_core_counting.la
+endif
 lib_libquarry_core_counting_la_SOURCES = $(core_rooms)
 lib_libquarry_core_counting_la_CPPFLAGS = $(AM_CPPFLAGS) -DQUARRY_COUNTING=1
 

@@ -11,7 +11,6 @@ UNIT_TESTS = \
 	tests/unit/check_arena_list \
 	tests/unit/check_cache \
 	tests/unit/check_claim \
-	tests/unit/check_counted \
 	tests/unit/check_counting \
 	tests/unit/check_entry \
 	tests/unit/check_fork \
@@ -43,6 +42,10 @@ UNIT_TESTS = \
 	tests/unit/check_stats_output \
 	tests/unit/check_thread \
 	tests/unit/check_walk
+
+# A suite of these once more, with rooms that count.
+COUNTED_TESTS = \
+	tests/unit/check_counted
 
 # Long-running mixtures through the quarry_* names; QUARRY_TEST_SECONDS makes them longer.
 STRESS_TESTS = \
@@ -243,8 +246,8 @@ check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS) $(INSPECT_TESTS)
 TESTS += $(UNIT_TESTS) $(STRESS_TESTS) $(INSPECT_TESTS)
 else
 check_PROGRAMS += $(UNIT_TESTS) $(STRESS_TESTS) $(INSPECT_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(MISUSE_TESTS)
-check_PROGRAMS += $(EXAMPLE_TESTS)
-TESTS += $(EXAMPLE_TESTS) $(EXAMPLE_SHELL_TESTS)
+check_PROGRAMS += $(EXAMPLE_TESTS) $(COUNTED_TESTS)
+TESTS += $(EXAMPLE_TESTS) $(EXAMPLE_SHELL_TESTS) $(COUNTED_TESTS)
 check_PROGRAMS += $(MATRIX_PARTS)
 check_PROGRAMS += $(NUMA_PARTS) tests/tools/profiled tests/tools/subject
 TESTS += $(STRUCTURE_TESTS) $(TOOLS_TESTS) $(INSPECT_TESTS) $(UNIT_TESTS) $(ABI_TESTS) $(FAULT_TESTS) $(MISUSE_TESTS) $(MATRIX_TESTS) $(STRESS_TESTS)
@@ -300,7 +303,6 @@ $(INSPECT_TESTS) $(reader_fuzzers): tools/libinspect.la
 tests_tools_profiled_LDADD =
 tests_tools_subject_LDADD =
 
-# The same suite with rooms that count.
 tests_unit_check_counted_SOURCES = tests/unit/check_counting.c
 tests_unit_check_counted_CPPFLAGS = $(AM_CPPFLAGS) -DQUARRY_COUNTING=1
 tests_unit_check_counted_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
