@@ -9,6 +9,7 @@ import collections
 import json
 import statistics
 import textwrap
+import textwrap
 
 import benchlib
 
@@ -185,13 +186,12 @@ def accounting_table(report):
 def accounting_verdict(report):
 	rows = report["rows"]
 	faults = ["%s: %s" % (row["load"], fault) for row in rows for fault in row["faults"]]
-	worst = max(rows, key=lambda row: abs(row["gap"])) if rows else None
-	estimated = any(row["requested_kind"] == 1 for row in rows)
-	return "\n\n".join(["does not add up: " + fault for fault in faults] + [
-		"%d looks at %d loads, %d faults%s%s." % (sum(row["looks"] for row in rows), len(rows), len(faults),
-			"; the largest gap to what the kernel has resident is, in MiB, %s (%s)" % (gap_text(worst),
-			worst["load"]) if rows else "",
-			"; requested bytes are estimates by the profile" if estimated else "; requested bytes are exact")])
+	words = "%d looks at %d loads, %d that do not add up; requested bytes are %s" % (sum(row["looks"] for row in rows),
+		len(rows), len(faults), "estimates by the profile" if any(row["requested_kind"] == 1 for row in rows) else "exact")
+	if rows:
+		worst = max(rows, key=lambda row: abs(row["gap"]))
+		words += "; the largest gap to what the kernel has resident is, in MiB, %s (%s)" % (gap_text(worst), worst["load"])
+	return "\n\n".join(["does not add up: " + fault for fault in faults] + [textwrap.fill(words + ".", 120)])
 
 
 def accounting_text(report):
@@ -235,7 +235,7 @@ EXHIBITS = {
 	"accounting": Exhibit("What is accounted for", "The loads of the bench frame held still (`bench/accounting`), each at "
 		"the moment when most was live: from what the program asked for to what is mapped, step by step, and what the kernel "
 		"has resident of the arenas beside what is expected there (live and cached blocks, free pools and units; large "
-		"blocks lie elsewhere). The identity holds to the byte at every look.", accounting_text, accounting_verdict),
+		"blocks lie elsewhere). What does not add up, to the byte, is listed.", accounting_text, accounting_verdict),
 	"ints": Exhibit("Objects of 24 bytes", "What Python 2's integers did (`bench/ints`): objects made and dropped 100,000 at "
 		"a time, then all made and all dropped, in one of Quarry's typed caches, by malloc of each allocator, and in blocks "
 		"with a free list that keeps them. What is resident, without the program's own table.", ints_text, ints_short),
