@@ -9,7 +9,6 @@ import collections
 import json
 import statistics
 import textwrap
-import textwrap
 
 import benchlib
 
