@@ -40,7 +40,7 @@ static void read_messages(void)
 static bool in_range(const struct options *now)
 {
 	return now->purge <= OPTION_PURGE_OFF && now->decay_ms <= 600000 && now->on_error <= OPTION_ON_ERROR_REPORT &&
-	       now->numa <= OPTION_NUMA_OFF && now->huge_pages <= OPTION_HUGE_PAGES_INHERIT && now->cache_kib <= 65536 &&
+	       now->numa <= OPTION_NUMA_NODE + 1023 && now->huge_pages <= OPTION_HUGE_PAGES_INHERIT && now->cache_kib <= 65536 &&
 	       now->limit_mib <= 16777216 && now->stats <= OPTION_STATS_EXIT;
 }
 

@@ -61,8 +61,12 @@ struct cache_class {
 enum poke { POKED_NOT, POKED_TO_AGE, POKED_TO_EMPTY };
 enum heap_kind { HEAP_ATTACHED, HEAP_PARKED, HEAP_SHARED };
 
+/* The hardened library's alone. */
+struct quarantine {};
+
 struct heap {
 	struct cache cache;
+	struct quarantine quarantine[1];
 	struct outbox outbox[OUTBOX_BUCKETS];
 	struct cache_class classes[NB_SIZE_CLASSES];
 	uint8_t diverted, poked, taken, locked;
@@ -136,6 +140,15 @@ static bool remote_is_waiting(const struct heap *)
 static void remote_unlock(struct heap *heap)
 {
 	heap_unlock(heap);
+}
+
+static void quarantine_settle(struct quarantine *) {}
+static void quarantine_note(struct quarantine *) {}
+static void quarantine_orphan(struct quarantine *, bool) {}
+
+static struct block *quarantine_take_noted(struct quarantine *, unsigned *)
+{
+	return NULL;
 }
 
 static uint32_t address_map_word(const struct block *)
