@@ -158,7 +158,7 @@ static enum region_answer take_large(struct quarry_heap *region, struct region_r
 static void put_span(struct quarry_heap *region, void *ptr)
 {
 	heap_lock(&region->heap);
-	count_put(region, span_usable(ptr));
+	count_put(region, span_good_size(span_usable(ptr))); /* hardened, fewer are usable than were counted */
 	unlink_block(&pool_header_at(ptr)->link);
 	span_set_owner(ptr, NULL);
 	span_free(ptr);
@@ -168,7 +168,7 @@ static void put_span(struct quarry_heap *region, void *ptr)
 static void put_large(struct quarry_heap *region, void *ptr)
 {
 	heap_lock(&region->heap);
-	count_put(region, large_usable(ptr));
+	count_put(region, large_good_size(large_usable(ptr)));
 	unlink_block(large_link(ptr));
 	large_set_owner(ptr, NULL);
 	heap_unlock(&region->heap);

@@ -85,6 +85,8 @@ struct slab *slab_make(const struct slab_shape *shape, unsigned node, struct dep
 void slab_free(struct slab *slab)
 {
 	char *start = slab_start(slab);
+	if (QUARRY_HARDENED) /* bits stood where a span's header has what was requested */
+		span_resize(start, slab->span_nbytes);
 	span_set_owner(start, NULL);
 	span_free(start);
 }

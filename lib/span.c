@@ -129,7 +129,7 @@ void *span_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed)
 
 size_t span_usable(const void *ptr)
 {
-	return QUARRY_HARDENED ? *pool_header_at(ptr)->requested : get_nbytes(ptr);
+	return QUARRY_HARDENED && !span_is_of_cache(ptr) ? *pool_header_at(ptr)->requested : get_nbytes(ptr);
 }
 
 void span_set_usable(void *ptr, size_t nbytes)

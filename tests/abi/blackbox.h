@@ -52,6 +52,13 @@ static inline int env_flag(const char *name)
 	return value != NULL && value[0] == '1';
 }
 
+/* Is the library under test hardened, as every one of its build is? */
+static inline int is_hardened(void)
+{
+	const char *value = getenv("QUARRY_ALL_HARDENED");
+	return value != NULL && strcmp(value, "no") != 0;
+}
+
 #define SKIP(...) (say("skipped: " __VA_ARGS__), _exit(env_flag("QUARRY_TEST_REQUIRE") ? 1 : 77))
 
 static inline double test_seconds(double otherwise)

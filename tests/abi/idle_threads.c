@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An idle thread that holds 46 KB in 100 mixed blocks of 16 to 4096 bytes costs at most 150 KiB of resident memory;
- * and its memory is used again when it has exited.
+ * An idle thread that holds 46 KB in 100 mixed blocks of 16 to 4096 bytes costs at most 150 KiB of resident memory, in the
+ * hardened library 96; and its memory is used again when it has exited, there but for a third.
  */
 #include "blackbox.h"
 
@@ -9,7 +9,7 @@
 
 #define THREADS 1000
 #define BLOCKS 100
-#define MOST (150 * KIB)
+#define MOST (is_hardened() ? 96 * KIB : 150 * KIB)
 
 /* 20 sizes of 9200 bytes together, small ones prevailing; five times over they are the 46 KB. */
 static const size_t sizes[] = { 16,  16,  24,  32,  40,  48,  64,  80,	 100,  128,
@@ -77,7 +77,7 @@ int main(void)
 	say("an idle thread that holds 46 KB costs %zu KiB", cost / KIB);
 	CHECK(cost >= 46 * 1000 && cost <= MOST);
 	cost_of_threads();
-	CHECKF(proc_status("VmHWM:") <= peak + peak / 4, "  peak with the first 1,000 threads %zu KiB, the second %zu",
+	CHECKF(proc_status("VmHWM:") <= peak + peak / (is_hardened() ? 3 : 4), "  peak with the first 1,000 threads %zu KiB, the second %zu",
 	       peak, proc_status("VmHWM:"));
 	return 0;
 }

@@ -89,7 +89,8 @@ static struct piece make_odd(uint64_t *rng, size_t nbytes, uint64_t tag)
 		break;
 	case 1:
 		piece.alignment = (size_t)sysconf(_SC_PAGESIZE);
-		piece.block = rng_below(rng, 2) == 0 ? quarry_valloc(nbytes) : quarry_pvalloc(nbytes);
+		/* A hardened library holds a sized free to what pvalloc made of the request. */
+		piece.block = QUARRY_HARDENED || rng_below(rng, 2) == 0 ? quarry_valloc(nbytes) : quarry_pvalloc(nbytes);
 		break;
 	case 2:
 	case 3:

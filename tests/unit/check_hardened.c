@@ -9,6 +9,8 @@
 #include "harden.h"
 #include "pool.h"
 #include "quarantine.h"
+#include "quarry/cache.h"
+#include "quarry/heap.h"
 #include "quarry/quarry.h"
 
 static void flip(void *bytes, unsigned bit)
@@ -201,6 +203,34 @@ START_TEST(a_fork_child_drops_what_was_in_doubt)
 }
 END_TEST
 
+/* A slab of small objects has bits where another span's header has its size. */
+START_TEST(slabs_of_any_objects_go_back)
+{
+	static void *objects[5000];
+	for (size_t size = 1; size <= 64; size *= 2) {
+		struct quarry_cache *cache = quarry_cache_create("small", size, 1, NULL, NULL, 0);
+		for (size_t i = 0; i < COUNT(objects); i++)
+			objects[i] = quarry_cache_alloc(cache);
+		for (size_t i = 0; i < COUNT(objects); i++)
+			quarry_cache_free(cache, objects[i]);
+		ck_assert_int_eq(quarry_cache_destroy(cache), 0);
+	}
+}
+END_TEST
+
+/* Whatever the program asked for, and so may use, of a span or a large block. */
+START_TEST(a_heap_counts_what_it_gives_and_gets)
+{
+	struct quarry_heap *heap = quarry_heap_create("test", 0);
+	struct quarry_heap_stats stats;
+	for (size_t nbytes = 1; nbytes < 2 * LARGE_REQUEST_THRESHOLD; nbytes += nbytes / 3 + 1)
+		quarry_free(quarry_heap_malloc(heap, nbytes));
+	ck_assert_int_eq(quarry_heap_stats_get(heap, &stats, sizeof stats), 0);
+	ck_assert(stats.live == 0 && stats.blocks == 0);
+	quarry_heap_destroy(heap);
+}
+END_TEST
+
 /* May the kernel write there for us? */
 static bool is_writable(const char *address)
 {
@@ -242,6 +272,8 @@ int main(void)
 	tcase_add_test(tcase, a_full_quarantine_gives_a_block_for_each);
 	tcase_add_test(tcase, a_visitor_leaves_what_is_in_doubt);
 	tcase_add_test(tcase, a_fork_child_drops_what_was_in_doubt);
+	tcase_add_test(tcase, slabs_of_any_objects_go_back);
+	tcase_add_test(tcase, a_heap_counts_what_it_gives_and_gets);
 	tcase_add_test(tcase, pools_and_spans_lie_between_closed_units);
 #endif
 	return run_suite(suite);
