@@ -9,6 +9,7 @@
  *     first unit of span  1 | 0                     | WORD_SPAN
  *     later unit of span  1 | 0                     | WORD_SPAN_REST
  *     large block         1 | record number 23      | WORD_LARGE  only where the block starts
+ *     guarded blocks      1 | 0                     | WORD_GUARD  any unit of their pool
  *
  * so that word - (owner id << WORD_OWNER_SHIFT) < WORD_OWNER exactly for the pools of that owner.
  *
@@ -36,6 +37,8 @@
 #define WORD_SPAN (WORD_NOT_A_POOL | 0xfd)
 #define WORD_SPAN_REST (WORD_NOT_A_POOL | 0xfc)
 #define WORD_LARGE 0xfe
+/* A unit of the pool of guarded blocks (guard.h). */
+#define WORD_GUARD (WORD_NOT_A_POOL | 0xfb)
 
 _Static_assert(POOL_MAX_UNITS <= 16, "a phase has four bits");
 

@@ -10,6 +10,9 @@
 
 #include "arena_list.h"
 #include "claim.h"
+#include "guard.h"
+#include "guard_pace.h"
+#include "guard_report.h"
 #include "large.h"
 #include "limit.h"
 #include "node.h"
@@ -173,8 +176,11 @@ static void *allocate_big_on(unsigned node, size_t nbytes, size_t alignment, boo
 /* The number of its record goes with a span or large block. */
 static void set_sample(void *ptr, uint32_t number)
 {
-	if (address_map_word(ptr) == WORD_SPAN)
+	uint32_t word = address_map_word(ptr);
+	if (word == WORD_SPAN)
 		span_set_sample(ptr, number);
+	else if (guard_is(word))
+		guard_set_sample(ptr, number);
 	else
 		large_set_sample(ptr, number);
 }
@@ -185,9 +191,16 @@ static uint32_t sample_of(const void *ptr, uint32_t word)
 	return word == WORD_SPAN ? span_sample(ptr) : large_sample(ptr);
 }
 
+/* Of a block that no pool has; 0: none starts there. */
+static size_t guarded_or_large(const void *ptr, uint32_t word)
+{
+	return guard_is(word) ? guard_usable(ptr) : large_usable(ptr);
+}
+
 static void choose(uint64_t rate, void *ptr, size_t nbytes)
 {
-	size_t usable = address_map_word(ptr) == WORD_SPAN ? span_usable(ptr) : large_usable(ptr);
+	uint32_t word = address_map_word(ptr);
+	size_t usable = word == WORD_SPAN ? span_usable(ptr) : guarded_or_large(ptr, word);
 	uint32_t number = sample_take(rate, nbytes, usable);
 	if (number == 0)
 		sample_drop();
@@ -198,35 +211,53 @@ static void choose(uint64_t rate, void *ptr, size_t nbytes)
 /* A span or large block that the program is about to get. */
 static void *counted_big(void *ptr, size_t nbytes)
 {
-	uint64_t rate = sample_rate();
+	uint64_t rate = sample_rate(), profile_rate;
 	nbytes += nbytes == 0;
 	if (QUARRY_COUNTING && ptr != NULL)
 		counting_big(ptr, nbytes);
-	if (unlikely(rate != 0) && ptr != NULL && sample_count_big(rate, nbytes) && sample_is_due(rate, nbytes))
-		choose(rate, ptr, nbytes);
+	if (unlikely(rate != 0) && ptr != NULL && sample_count_big(rate, nbytes) && sample_is_due(rate, nbytes) &&
+	    (sample_whose(nbytes, &profile_rate) & SAMPLE_FOR_PROFILE) != 0)
+		choose(profile_rate, ptr, nbytes);
 	return ptr;
 }
 
-/* The credit is used up. Where the request is chosen, it comes as a span; NULL: it is not, or no span can be had. */
-static cold_path void *malloc_due(unsigned node, size_t nbytes)
+/* A block for a small request that was chosen: guarded, if that is what it was chosen for, else a span. The pages of a
+ * guarded one lie where they are first written to, so that one for another node comes as ever. */
+static void *allocate_chosen(unsigned node, size_t nbytes)
 {
-	uint64_t rate = sample_rate();
-	bool zeroed;
-	int saved_errno = errno;
-	if (rate == 0 || !sample_is_due(rate, nbytes))
-		return NULL;
 	size_t usable = QUARRY_HARDENED ? nbytes : sizeclass_nbytes(sizeclass_of(nbytes));
-	void *ptr = allocate_big_on(node, usable, ALIGNMENT, &zeroed);
-	errno = saved_errno;
+	uint64_t rate;
+	unsigned whose = sample_whose(nbytes, &rate);
+	void *ptr = NULL;
+	bool zeroed;
+	if ((whose & SAMPLE_FOR_GUARD) != 0 && node == thread_node() && guard_pace_allows())
+		ptr = guard_alloc(node, usable);
+	bool profiled = (whose & SAMPLE_FOR_PROFILE) != 0;
+	if (ptr == NULL && profiled)
+		ptr = allocate_big_on(node, usable, ALIGNMENT, &zeroed);
 	if (ptr == NULL) {
-		sample_drop();
+		if (profiled)
+			sample_drop();
 		return NULL;
 	}
 	if (!QUARRY_HARDENED && address_map_word(ptr) == WORD_SPAN) /* what quarry_good_size promises */
 		span_set_usable(ptr, usable);
 	if (QUARRY_COUNTING)
 		counting_big(ptr, nbytes);
-	choose(rate, ptr, nbytes);
+	if (profiled)
+		choose(rate, ptr, nbytes);
+	return ptr;
+}
+
+/* The credit is used up. Where the request is chosen, its block; NULL: it is not, or none can be had. */
+static cold_path void *malloc_due(unsigned node, size_t nbytes)
+{
+	uint64_t rate = sample_rate();
+	int saved_errno = errno;
+	if (rate == 0 || !sample_is_due(rate, nbytes))
+		return NULL;
+	void *ptr = allocate_chosen(node, nbytes);
+	errno = saved_errno;
 	return ptr;
 }
 
@@ -437,6 +468,8 @@ void entry_report_misuse(const char *what, const void *ptr, uint32_t word)
 {
 	if (word_is_pool(word))
 		report_fault(what, ptr, (int)word_szidx(word), sizeclass_nbytes(word_szidx(word)), arena_base(ptr));
+	else if (guard_is(word))
+		guard_report_misuse(what, ptr);
 	else
 		report_fault(what, ptr, -1, 0, NULL);
 }
@@ -632,10 +665,12 @@ static __attribute__((noinline)) void free_big(void *ptr, uint32_t word)
 		return;
 	bool is_span = word == WORD_SPAN && (uintptr_t)ptr % POOL_SIZE == 0 && likely(span_owner(ptr) == NULL);
 	uint32_t sample = is_span ? span_sample(ptr) : large_sample(ptr);
-	if (QUARRY_COUNTING && (is_span || (region_of(ptr, word) == NULL && large_usable(ptr) != 0)))
+	if (QUARRY_COUNTING && (is_span || (region_of(ptr, word) == NULL && guarded_or_large(ptr, word) != 0)))
 		counting_big(ptr, 0);
 	if (is_span)
 		span_free(ptr);
+	else if (guard_is(word))
+		guard_free(ptr);
 	else if (region_of(ptr, word) != NULL)
 		region_put(ptr, word);
 	else if (is_in_slab(ptr, word))
@@ -653,7 +688,7 @@ static size_t usable_of(const void *ptr, uint32_t word)
 		return entry_usable(ptr, word);
 	if (word == WORD_SPAN)
 		return (uintptr_t)ptr % POOL_SIZE == 0 ? span_usable(ptr) : 0;
-	return large_usable(ptr);
+	return guarded_or_large(ptr, word);
 }
 
 void entry_free_checked(void *ptr, size_t nbytes, bool strict)

@@ -10,6 +10,8 @@
 #include "address_map.h"
 #include "arena_list.h"
 #include "claim.h"
+#include "guard.h"
+#include "guard_pace.h"
 #include "heap.h"
 #include "large.h"
 #include "lock.h"
@@ -42,6 +44,7 @@ static void prepare(void)
 	claim_prepare_fork();
 	arena_list_lock_for_fork();
 	large_lock_for_fork();
+	guard_lock_for_fork();
 	sample_lock_for_fork();
 	provider_lock_for_fork();
 	meta_lock_for_fork();
@@ -54,6 +57,7 @@ static void let_go(bool in_child)
 	meta_unlock_after_fork(in_child);
 	provider_unlock_after_fork(in_child);
 	sample_unlock_after_fork(in_child);
+	guard_unlock_after_fork(in_child);
 	large_unlock_after_fork(in_child);
 	arena_list_unlock_after_fork(in_child);
 	heap_unlock_after_fork(in_child);
@@ -77,6 +81,8 @@ static void child(void)
 	if (rcu == NULL && was_threaded)
 		rcu_after_fork_child();
 	arena_list_after_fork_child();
+	guard_after_fork_child();
+	guard_pace_after_fork_child();
 	thread_after_fork_child();
 	purge_after_fork_child();
 	if (above != NULL)

@@ -6,6 +6,7 @@
 #include "arena_list.h"
 #include "claim.h"
 #include "fork.h"
+#include "guard.h"
 #include "large.h"
 #include "limit.h"
 #include "node.h"
@@ -37,6 +38,7 @@ __attribute__((constructor(101))) static void begin(void)
 	atomic_store(&limit_own, (size_t)options.limit_mib << 20);
 	stats_at_start();
 	profile_at_start();
+	guard_at_start();
 	os_barrier_ready();
 	thread_init();
 	fork_init();

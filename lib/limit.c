@@ -29,7 +29,7 @@ _Static_assert(LIMIT_LARGE >= NODE_PLACES, "large blocks have a place of their o
 
 static struct charge {
 	_Atomic size_t nbytes;
-} __attribute__((aligned(FALSE_SHARING_RANGE))) charges[LIMIT_LARGE + 1];
+} __attribute__((aligned(FALSE_SHARING_RANGE))) charges[LIMIT_GUARD + 1];
 
 _Atomic size_t limit_own;
 _Atomic uint64_t limit_refusals;
@@ -53,7 +53,8 @@ void limit_charge(unsigned place, size_t added, size_t removed)
 
 size_t limit_charged(void)
 {
-	size_t nbytes = meta_mapped() + atomic_load_explicit(&charges[LIMIT_LARGE].nbytes, relaxed);
+	size_t nbytes = meta_mapped() + atomic_load_explicit(&charges[LIMIT_LARGE].nbytes, relaxed) +
+			atomic_load_explicit(&charges[LIMIT_GUARD].nbytes, relaxed);
 	for (unsigned node = 0; node < node_count(); node++)
 		nbytes += atomic_load_explicit(&charges[node].nbytes, relaxed);
 	return nbytes;

@@ -7,7 +7,7 @@
  * it always does. The container is the cgroup (version 2) of the process and those above it. Their files are read when
  * somebody looks for the first time, never by a constructor: by the purger each tick, and by whoever asks.
  *
- * Locking: a place's charge is written under the lock of that place (the node's, or that of large blocks) and read by
+ * Locking: a place's charge is written under the lock of that place (the node's, that of large or of guarded blocks) and read by
  * anybody, so that a limit may be exceeded by what threads of different places take at the same moment. One thread at a
  * time looks at the container; what it found is atomic.
  */
@@ -17,8 +17,9 @@
 #include "compiler.h"
 #include "topology.h"
 
-/* Of limit_charge, behind the nodes. */
+/* Of limit_charge, behind the nodes: large blocks, and guarded ones. */
 #define LIMIT_LARGE (TOPOLOGY_MAX_NODES + 1)
+#define LIMIT_GUARD (TOPOLOGY_MAX_NODES + 2)
 
 /* How much of what is allowed is in use: less than 7/8, less than 15/16, more. */
 enum limit_pressure { LIMIT_CALM, LIMIT_NEAR, LIMIT_AT };
@@ -29,7 +30,7 @@ extern _Atomic size_t limit_own;
 /** Requests that Quarry's own limit refused. */
 extern _Atomic uint64_t limit_refusals;
 
-/** Charge a node, or LIMIT_LARGE. Under the lock of the place. */
+/** Charge a node, LIMIT_LARGE or LIMIT_GUARD. Under the lock of the place. */
 void limit_charge(unsigned place, size_t added, size_t removed);
 
 /** What is charged, bytes. */

@@ -31,7 +31,8 @@ core_rooms += \
 	lib/counting.h lib/counting.c \
 	lib/frame_table.h lib/frame_table.c \
 	lib/unwind.h lib/unwind.c \
-	lib/sample.h lib/sample.c
+	lib/sample.h lib/sample.c \
+	lib/guard_pace.h lib/guard_pace.c
 topology_rooms = \
 	lib/topology.c
 archive_rooms = \
@@ -40,6 +41,9 @@ archive_rooms = \
 # layer 3: arenas
 core_rooms += \
 	lib/address_map.h lib/address_map.c \
+	lib/guard.h \
+	lib/guard_report.h lib/guard_report.c \
+	lib/guard.c \
 	lib/provider.h lib/provider.c lib/provider_ready.c \
 	lib/arena.h lib/arena.c \
 	lib/arena_list.h lib/arena_list.c

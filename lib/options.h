@@ -74,8 +74,17 @@ struct options {
 	char stats_file[OPTION_PATH_NBYTES]; /* where statistics go; "": standard error */
 	unsigned profile;       /* enum option_profile */
 	unsigned profile_bytes; /* between two allocations that are chosen, on the average */
+	unsigned guard_sample;  /* bytes between two allocations that are guarded, on the average; 0: none is */
+	unsigned guard_slots;   /* guarded blocks at a time, at most */
 	char profile_file[OPTION_PATH_NBYTES]; /* where the profile goes at exit; "": quarry.%p.heap */
 };
+
+/* The default of guard_sample, which differs in the hardened library. */
+#ifdef QUARRY_HARDENED
+#define OPTION_GUARD_SAMPLE 8388608
+#else
+#define OPTION_GUARD_SAMPLE 0
+#endif
 
 extern struct options options;
 

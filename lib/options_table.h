@@ -30,6 +30,9 @@ OPTION_WORDS(profile, "off|on|exit", OPTION_PROFILE_OFF,
 	     "the sampled heap profile: off, on from the start, or also written when the process ends")
 OPTION_NUMBER(profile_bytes, 1, 1073741824, 524288, "one allocation in so many bytes goes into the profile")
 OPTION_PATH(profile_file, "the profile goes there at exit; %p is the process's number; quarry.%p.heap without")
+OPTION_NUMBER(guard_sample, 0, 1073741824, OPTION_GUARD_SAMPLE,
+	      "one allocation in so many bytes is guarded; 0: none, and 8388608 in the hardened library")
+OPTION_NUMBER(guard_slots, 1, 4096, 48, "so many allocations may be guarded at a time")
 #undef OPTION_WORDS
 #undef OPTION_NUMBER
 #undef OPTION_PATH

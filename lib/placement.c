@@ -8,6 +8,7 @@
 
 #include "arena_list.h"
 #include "entry.h"
+#include "guard.h"
 #include "large.h"
 #include "node.h"
 #include "quarry/quarry.h"
@@ -126,6 +127,9 @@ int quarry_node_of(const void *ptr)
 {
 	uint32_t word = address_map_word(ptr);
 	struct large_block large;
+	struct guard_block guarded;
+	if (guard_is(word))
+		return guard_find(ptr, &guarded) ? node_home(guarded.node) : -1;
 	if (word_is_pool(word) || word == WORD_SPAN || word == WORD_SPAN_REST)
 		return node_home(arena_at(arena_base(ptr))->node);
 	return large_at(ptr, &large) || large_find(ptr, &large) ? node_home(large.node) : -1;

@@ -12,6 +12,8 @@
 
 #include "arena_list.h"
 #include "claim.h"
+#include "guard.h"
+#include "guard_pace.h"
 #include "large.h"
 #include "limit.h"
 #include "node.h"
@@ -122,7 +124,8 @@ static enum limit_pressure wait_for_tick(void)
 	bool woken;
 	int piece = attend_ms > 0 && attend_ms < LOOK_MS ? attend_ms : LOOK_MS;
 	do {
-		int left = (int)(tick_at - now);
+		int left = (int)(tick_at - now), turn = guard_pace_turn();
+		left = turn > 0 && turn < left ? turn : left;
 		os_wait(&wake_word, 0, piece < left ? piece : left);
 		woken = atomic_exchange(&wake_word, 0) != 0;
 		if (attendant != NULL)
@@ -156,7 +159,7 @@ static void *purger(void *unused)
 		uint64_t now = os_milliseconds();
 		if (purged > 0 || dirty_nbytes() > DIRTY_LEAST_NBYTES)
 			busy_at = now;
-		if (attendant == NULL && now - busy_at > QUIET_MS && may_end())
+		if (attendant == NULL && !guard_pace_is_windowed && now - busy_at > QUIET_MS && may_end())
 			return NULL;
 	}
 }
@@ -221,6 +224,7 @@ void purge_hint(void)
 	if (likely(now == RUNNING || now == STARTING) || !atomic_load_explicit(&allowed, relaxed) ||
 	    options.purge == OPTION_PURGE_OFF || slot.state != SLOT_READY)
 		return;
+	guard_pace_pass();
 	if (attendant == NULL && thread_count() < 2 && dirty_nbytes() <= DIRTY_LEAST_NBYTES)
 		return;
 	if (options.purge == OPTION_PURGE_INLINE || now == REFUSED)
@@ -251,6 +255,7 @@ bool purge_all(size_t keep, bool unmap)
 	consult(true);
 	span_release_held();
 	large_release_held();
+	guard_purge();
 	claim_visit(CLAIM_ALL);
 	size_t dirty = dirty_nbytes(), purged = 0;
 	if (dirty > keep) {

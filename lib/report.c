@@ -251,6 +251,17 @@ void report_set_fatal(bool fatal)
 	atomic_store_explicit(&faults_continue, !fatal, memory_order_relaxed);
 }
 
+bool report_is_fatal(void)
+{
+	return !atomic_load_explicit(&faults_continue, memory_order_relaxed);
+}
+
+void report_end(void)
+{
+	if (report_is_fatal())
+		abort();
+}
+
 void report_fault(const char *what, const void *ptr, int szidx, size_t block_nbytes, const void *arena)
 {
 	char data[REPORT_LINE_NBYTES + 1];
@@ -265,6 +276,5 @@ void report_fault(const char *what, const void *ptr, int szidx, size_t block_nby
 	if (szidx >= 0 || arena)
 		text_append(&line, ")");
 	write_line(&line);
-	if (!atomic_load_explicit(&faults_continue, memory_order_relaxed))
-		abort();
+	report_end();
 }

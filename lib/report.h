@@ -61,6 +61,12 @@ void report_line(const char *format, ...) REPORT_PRINTF(1, 2);
  */
 void report_fault(const char *what, const void *ptr, int szidx, size_t block_nbytes, const void *arena);
 
+/** Does report_fault abort? */
+bool report_is_fatal(void);
+
+/** After a report in several lines: abort, as report_fault would. */
+void report_end(void);
+
 /** Whether report_fault aborts. It does until told otherwise (on_error:report). */
 void report_set_fatal(bool fatal);
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "counting.h"
+#include "guard.h"
 #include "limit.h"
 #include "purge.h"
 #include "span.h"
@@ -17,7 +18,7 @@ size_t resize_usable(const void *ptr, uint32_t word)
 		return entry_usable(ptr, word);
 	if (word == WORD_SPAN)
 		return (uintptr_t)ptr % POOL_SIZE == 0 && !span_is_of_cache(ptr) ? span_usable(ptr) : 0;
-	return large_usable(ptr);
+	return guard_is(word) ? guard_usable(ptr) : large_usable(ptr);
 }
 
 bool resize_is_block(const void *ptr)
@@ -26,7 +27,7 @@ bool resize_is_block(const void *ptr)
 	if (likely(resize_usable(ptr, word) != 0))
 		return true;
 	const char *what = word == 0 ? "realloc of a foreign pointer" : "realloc of an interior pointer";
-	if (QUARRY_HARDENED && word_is_pool(word) && !entry_is_interior(ptr, word))
+	if (guard_is(word) || (QUARRY_HARDENED && word_is_pool(word) && !entry_is_interior(ptr, word)))
 		what = "realloc of what is no live block";
 	entry_report_misuse(what, ptr, word);
 	errno = ENOMEM;
@@ -45,6 +46,8 @@ static size_t resize_hardened(void *ptr, uint32_t word, size_t nbytes)
 static size_t change(void *ptr, uint32_t word, size_t nbytes)
 {
 	size_t usable = resize_usable(ptr, word);
+	if (guard_is(word)) /* as it is or not at all */
+		return nbytes <= usable && (QUARRY_HARDENED ? nbytes == usable : nbytes > usable - usable / 4) ? usable : 0;
 	struct quarry_heap *region = region_of(ptr, word);
 	if (QUARRY_HARDENED && usable != 0 && region == NULL)
 		return resize_hardened(ptr, word, nbytes + (nbytes == 0));
@@ -80,6 +83,8 @@ static void *move(void *ptr, size_t nbytes)
 
 void *resize_big(void *ptr, uint32_t word, size_t nbytes)
 {
+	if (guard_is(word))
+		return NULL;
 	bool stays_big = nbytes > (word == WORD_SPAN ? sizeclass_limit : LARGE_REQUEST_THRESHOLD);
 	if (stays_big && resize_in_place(ptr, word, nbytes) != 0)
 		return ptr;

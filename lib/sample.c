@@ -56,7 +56,7 @@ void sample_seed(uint64_t seed)
 }
 
 /* Sixty-four bits that depend on how often this was called (Steele, Lea and Flood, 2014: splitmix). */
-static uint64_t random_bits(void)
+uint64_t sample_random(void)
 {
 	uint64_t x = atomic_fetch_add_explicit(&random_state, UINT64_C(0x9e3779b97f4a7c15), relaxed);
 	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
@@ -76,9 +76,15 @@ static double minus_log(uint64_t bits)
 	return (53 - log2) * ln2 - 2 * sum;
 }
 
+/* From 0 to below 1. */
+static double chance(void)
+{
+	return (double)(sample_random() >> 11) / (double)((uint64_t)1 << 53);
+}
+
 int64_t sample_draw(void)
 {
-	return (int64_t)(minus_log(random_bits() >> 11) * (double)MEAN_UNITS);
+	return (int64_t)(minus_log(sample_random() >> 11) * (double)MEAN_UNITS);
 }
 
 /* 1 - exp(-x): by its series for small x, and 1 - exp(-2x) = p (2 - p). */
@@ -124,6 +130,21 @@ bool sample_is_due(uint64_t rate, size_t nbytes)
 	}
 	slot.credit = sample_draw();
 	return true;
+}
+
+/* Given that some point is in the block, the profile has one with probability p / any, and the guards, whose points come
+ * without regard to the profile's, as ever, unless they must, since it was not the profile's. */
+unsigned sample_whose(size_t nbytes, uint64_t *rate)
+{
+	uint64_t profile = *rate = sample_profile_rate(), guards = atomic_load_explicit(&sample_control.guards, relaxed);
+	if (profile == 0 || guards == 0)
+		return profile != 0 ? SAMPLE_FOR_PROFILE : guards != 0 ? SAMPLE_FOR_GUARD : 0;
+	double by_profile = sample_probability(units_of(profile, nbytes));
+	double by_guards = sample_probability(units_of(guards, nbytes));
+	double any = by_profile + by_guards - by_profile * by_guards;
+	if (chance() * any >= by_profile)
+		return SAMPLE_FOR_GUARD;
+	return SAMPLE_FOR_PROFILE | (chance() < by_guards ? SAMPLE_FOR_GUARD : 0);
 }
 
 /* --- stacks ------------------------------------------------------------------------------------------------------- */
@@ -399,9 +420,22 @@ void sample_drop(void)
 
 /* --- the switch --------------------------------------------------------------------------------------------------- */
 
-static void set_limit(size_t nbytes)
+/* Under the lock, when a rate has changed. */
+static void set_total(void)
 {
-	__atomic_store_n(&sample_tabled_limit, nbytes, __ATOMIC_RELAXED);
+	uint64_t total = sample_profile_rate() + atomic_load_explicit(&sample_control.guards, relaxed);
+	if (atomic_load_explicit(&random_state, relaxed) == 0)
+		sample_seed(os_milliseconds() << 20 ^ os_thread_id());
+	atomic_store_explicit(&sample_control.total, total, memory_order_release);
+	__atomic_store_n(&sample_tabled_limit, total == 0 ? TABLE_LIMIT : 0, __ATOMIC_RELAXED);
+}
+
+void sample_set_guards(uint64_t rate)
+{
+	lock_take(&sample_lock, LOCK_META);
+	atomic_store_explicit(&sample_control.guards, rate, relaxed);
+	set_total();
+	lock_drop(&sample_lock, LOCK_META);
 }
 
 static void begin_session(size_t mean)
@@ -409,14 +443,12 @@ static void begin_session(size_t mean)
 	uint32_t n = sample_stack_count();
 	for (uint32_t number = 1; number <= n; number++)
 		stacks[number]->sums = (struct sample_sums){0};
-	if (atomic_load_explicit(&random_state, relaxed) == 0)
-		sample_seed(os_milliseconds() << 20 ^ os_thread_id());
 	atomic_store_explicit(&sample_control.dropped, 0, relaxed);
 	atomic_store_explicit(&sample_control.requested, 0, relaxed);
 	atomic_store_explicit(&sample_control.usable, 0, relaxed);
 	atomic_store_explicit(&sample_control.mean, mean, relaxed);
 	atomic_store_explicit(&sample_control.session, sample_control.session + 1, relaxed);
-	atomic_store_explicit(&sample_control.rate, MEAN_UNITS / mean, memory_order_release);
+	atomic_store_explicit(&sample_control.rate, MEAN_UNITS / mean, relaxed);
 }
 
 bool sample_start(size_t mean)
@@ -430,10 +462,10 @@ bool sample_start(size_t mean)
 		return false;
 	}
 	lock_take(&sample_lock, LOCK_META);
-	bool was_off = sample_rate() == 0;
+	bool was_off = sample_profile_rate() == 0;
 	if (was_off) {
 		begin_session(mean);
-		set_limit(0);
+		set_total();
 	}
 	lock_drop(&sample_lock, LOCK_META);
 	void (*started)(void) = atomic_load(&on_start);
@@ -452,9 +484,9 @@ void sample_attend(void (*started)(void))
 bool sample_stop(void)
 {
 	lock_take(&sample_lock, LOCK_META);
-	bool was_on = sample_rate() != 0;
-	set_limit(TABLE_LIMIT);
+	bool was_on = sample_profile_rate() != 0;
 	atomic_store_explicit(&sample_control.rate, 0, relaxed);
+	set_total();
 	lock_drop(&sample_lock, LOCK_META);
 	if (!was_on)
 		errno = EALREADY;

@@ -22,6 +22,9 @@
  * places are taken) and a record for each chosen block that is live. `session` counts the times that it was switched on:
  * sums begin anew then, and blocks of an older session are nobody's.
  *
+ * Guarded blocks (guard.h) are chosen by points of a process of their own, of another rate: the two are counted as one,
+ * and when a point has come sample_whose tells whose it is.
+ *
  * From outside, quarry prof writes the mean into sample_control.wanted; a thread that passes a slow path, or the purger,
  * takes it from there.
  *
@@ -78,6 +81,8 @@ struct sample_stack {
 struct sample_control {
 	_Atomic uint64_t wanted;    /* written from outside, by process_vm_writev; taken by whoever sees it first */
 	_Atomic uint64_t rate;      /* units of credit per byte; 0: off */
+	_Atomic uint64_t guards;    /* the same for guarded blocks, which are chosen by points of their own (guard.h) */
+	_Atomic uint64_t total;     /* the sum, by which credit is counted */
 	_Atomic uint64_t mean;      /* bytes; of the last session when off */
 	_Atomic uint32_t session;
 	_Atomic uint32_t nstacks;
@@ -100,6 +105,12 @@ static force_inline bool sample_passes(size_t nbytes)
 /** Units of credit per byte; 0 while nothing is counted. */
 static force_inline uint64_t sample_rate(void)
 {
+	return atomic_load_explicit(&sample_control.total, memory_order_relaxed);
+}
+
+/** The part of these that the profile has; 0 while it is off. */
+static inline uint64_t sample_profile_rate(void)
+{
 	return atomic_load_explicit(&sample_control.rate, memory_order_relaxed);
 }
 
@@ -117,9 +128,24 @@ bool sample_count_big(uint64_t rate, size_t nbytes);
 /** The credit is used up: does a point fall into the block of nbytes that was counted last? Draws the next one. */
 bool sample_is_due(uint64_t rate, size_t nbytes);
 
+/* Whose points are in a block. */
+enum { SAMPLE_FOR_PROFILE = 1, SAMPLE_FOR_GUARD = 2 };
+
 /**
- * A record for a block that was asked for with nbytes, has `usable`, and was chosen, with the stack of this call: its
- * number, or 0 if there is none. No lock held.
+ * Whose points made a block of nbytes due: one of these or both, each with the probability that it has by itself; neither
+ * where all was switched off meanwhile. *rate becomes the profile's.
+ */
+unsigned sample_whose(size_t nbytes, uint64_t *rate);
+
+/** Points for guarded blocks: units of credit per byte; 0: none. */
+void sample_set_guards(uint64_t rate);
+
+/** Sixty-four bits of chance. */
+uint64_t sample_random(void);
+
+/**
+ * A record for a block that was asked for with nbytes, has `usable`, and was chosen at the profile's rate, with the stack
+ * of this call: its number, or 0 if there is none. No lock held.
  */
 uint32_t sample_take(uint64_t rate, size_t nbytes, size_t usable);
 

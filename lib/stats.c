@@ -9,6 +9,7 @@
 
 #include "arena_list.h"
 #include "counting.h"
+#include "guard.h"
 #include "heap.h"
 #include "large.h"
 #include "limit.h"
@@ -91,6 +92,15 @@ static void add_arenas(struct quarry_stats *stats)
 	stats->metadata = meta_mapped() + stats->arenas * ARENA_HEAD_UNITS * POOL_SIZE;
 }
 
+static void add_guards(struct quarry_stats *stats)
+{
+	struct guard_sums sums = guard_sums();
+	stats->mapped += sums.mapped;
+	stats->live += sums.live;
+	stats->free_dirty += sums.open - sums.live;
+	stats->free_clean += sums.mapped - sums.open;
+}
+
 /* What is asked for in objects is known of every cache. Returns that, and adds what its slabs have besides. */
 static uint64_t add_caches(struct quarry_stats *stats)
 {
@@ -114,7 +124,7 @@ static void add_requested(struct quarry_stats *stats)
 	if (QUARRY_COUNTING) {
 		stats->requested = counting_total() + in_objects;
 		stats->requested_kind = QUARRY_REQUESTED_EXACT;
-	} else if (sample_rate() != 0 && usable > 0) {
+	} else if (sample_profile_rate() != 0 && usable > 0) {
 		double part = requested < usable ? (double)requested / (double)usable : 1;
 		stats->requested = (uint64_t)(part * (double)held);
 		stats->requested_kind = QUARRY_REQUESTED_ESTIMATED;
@@ -133,6 +143,7 @@ static void fill(struct quarry_stats *stats)
 	stats->live += span_live_nbytes() + stats->large_live;
 	stats->free_dirty += stats->large_kept;
 	stats->mapped = get(&arena_list_counters.mapped_nbytes) + meta_mapped() + stats->large_live + stats->large_kept;
+	add_guards(stats);
 	add_requested(stats);
 	stats->arenas_mapped = get(&arena_list_counters.mapped);
 	stats->arenas_retired = get(&arena_list_counters.retired);

@@ -382,3 +382,14 @@ __attribute__((noinline)) unsigned unwind_stack(uintptr_t *frames, unsigned most
 	}
 	return n;
 }
+
+unsigned unwind_stack_from(uintptr_t pc, uintptr_t sp, uintptr_t fp, uintptr_t *frames, unsigned most)
+{
+	struct state state = {.pc = pc, .sp = sp, .fp = fp, .bottom = sp};
+	unsigned n = 0;
+	if (most > 0)
+		frames[n++] = pc;
+	for (bool innermost = true; IS_KNOWN && n < most && step(&state, innermost); innermost = false)
+		frames[n++] = state.pc;
+	return n;
+}

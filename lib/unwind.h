@@ -25,4 +25,7 @@ bool unwind_is_known(void);
  */
 unsigned unwind_stack(uintptr_t *frames, unsigned most);
 
+/** The same from where a signal has interrupted this thread, by its registers: pc first, then return addresses. */
+unsigned unwind_stack_from(uintptr_t pc, uintptr_t sp, uintptr_t fp, uintptr_t *frames, unsigned most);
+
 #endif

@@ -9,6 +9,7 @@
 #include "arena_list.h"
 #include "claim.h"
 #include "entry.h"
+#include "guard.h"
 #include "large.h"
 #include "node.h"
 #include "os.h"
@@ -127,6 +128,15 @@ static int walk_large(struct walk *walk)
 	return result;
 }
 
+static int walk_guarded(struct walk *walk)
+{
+	struct guard_block block;
+	int result = 0;
+	for (uint32_t number = 0; result == 0 && guard_next(&number, &block);)
+		result = report(walk, block.address, block.nbytes, guard_pool.start, block.node);
+	return result;
+}
+
 int quarry_walk(quarry_walk_fn callback, void *arg)
 {
 	struct walk walk = {.callback = callback, .arg = arg};
@@ -147,6 +157,8 @@ int quarry_walk(quarry_walk_fn callback, void *arg)
 	arena_list_unpin();
 	if (result == 0)
 		result = walk_large(&walk);
+	if (result == 0)
+		result = walk_guarded(&walk);
 	claim_release();
 	os_unmap(walk.doubtful, walk.doubtful_nbytes);
 	return result;
@@ -174,6 +186,7 @@ void *quarry_block_of(const void *ptr, size_t *usable)
 {
 	uint32_t word = address_map_word(ptr);
 	struct large_block large;
+	struct guard_block guarded;
 	char *start = NULL;
 	size_t nbytes = 0;
 	if (word_is_pool(word)) {
@@ -189,6 +202,11 @@ void *quarry_block_of(const void *ptr, size_t *usable)
 		nbytes = start == NULL ? 0 : span_usable(start);
 		if ((size_t)((const char *)ptr - start) >= nbytes)
 			start = NULL;
+	} else if (guard_is(word)) {
+		if (guard_find(ptr, &guarded)) {
+			start = guarded.address;
+			nbytes = guarded.nbytes;
+		}
 	} else if (large_find(ptr, &large)) {
 		start = large.address;
 		nbytes = large.nbytes;

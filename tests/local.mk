@@ -14,6 +14,7 @@ UNIT_TESTS = \
 	tests/unit/check_counting \
 	tests/unit/check_entry \
 	tests/unit/check_fork \
+	tests/unit/check_guard \
 	tests/unit/check_hardened \
 	tests/unit/check_heap \
 	tests/unit/check_large \
@@ -103,6 +104,7 @@ MISUSE_TESTS = \
 	tests/misuse/double_free_later \
 	tests/misuse/foreign_free \
 	tests/misuse/foreign_realloc \
+	tests/misuse/guarded \
 	tests/misuse/interior_free \
 	tests/misuse/wrong_size
 

@@ -16,6 +16,7 @@
 
 #include "address_map.h"
 #include "fork.h"
+#include "guard_pace.h"
 #include "node.h"
 #include "options.h"
 #include "os.h"
@@ -250,6 +251,20 @@ static void one_thread(void)
 	put(1605, quarry_aligned_alloc(1024 * MIB, 300 * MIB), 300 * MIB);
 }
 
+/* More guarded blocks than there are slots, which come again; some stay. */
+static void guarded(void)
+{
+	guard_pace_begin(1);
+	for (int round = 0; round < 2; round++) {
+		make_some(2500, 2600, 13);
+		release_some(2500 + (size_t)round, 2600, 2);
+	}
+	resize(2501, 3000);
+	quarry_trim(0);
+	make_some(2600, 2610, 12);
+	guard_pace_begin(0);
+}
+
 /* A large block grows in place, by moving, next to what was just freed, and shrinks. */
 static void grow(void)
 {
@@ -404,6 +419,7 @@ void workload_run(bool may_run_short)
 	rng = test_seed(1);
 	begin();
 	one_thread();
+	guarded();
 	grow();
 	quarry_trim(0);
 	walk();

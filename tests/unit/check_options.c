@@ -218,13 +218,16 @@ static const struct {
 	{ "stats:Exit", "quarry: QUARRY_CONF: stats:Exit is not valid, stats takes none|exit\n" },
 	{ "decay:5", "quarry: QUARRY_CONF: unknown key decay (value 5), the keys are purge, decay_ms, on_error, numa, "
 		     "huge_pages, cache_kib, limit_mib, quarantine_kib, stats, stats_format, "
-	  "stats_file, stats_ms, stats_signal, profile, profile_bytes, profile_file\n" },
+	  "stats_file, stats_ms, stats_signal, profile, profile_bytes, profile_file, "
+	  "guard_sample, guard_slots\n" },
 	{ " decay_ms:5", "quarry: QUARRY_CONF: unknown key  decay_ms (value 5), the keys are purge, decay_ms, "
 			 "on_error, numa, huge_pages, cache_kib, limit_mib, quarantine_kib, stats, stats_format, "
-	  "stats_file, stats_ms, stats_signal, profile, profile_bytes, profile_file\n" },
+	  "stats_file, stats_ms, stats_signal, profile, profile_bytes, profile_file, "
+	  "guard_sample, guard_slots\n" },
 	{ ":5", "quarry: QUARRY_CONF: unknown key  (value 5), the keys are purge, decay_ms, on_error, numa, "
 		"huge_pages, cache_kib, limit_mib, quarantine_kib, stats, stats_format, "
-	  "stats_file, stats_ms, stats_signal, profile, profile_bytes, profile_file\n" },
+	  "stats_file, stats_ms, stats_signal, profile, profile_bytes, profile_file, "
+	  "guard_sample, guard_slots\n" },
 };
 
 START_TEST(wrong_item_is_named_and_default_holds)
@@ -273,7 +276,7 @@ START_TEST(long_items_are_cut)
 	conf[sizeof conf - 1] = 0;
 	said = parse_and_catch(options_parse, conf);
 	ck_assert_uint_eq(count_lines(said), 1);
-	ck_assert_ptr_nonnull(strstr(said, "profile_file\n"));
+	ck_assert_ptr_nonnull(strstr(said, "guard_slots\n"));
 }
 END_TEST
 
