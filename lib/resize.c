@@ -46,8 +46,8 @@ static size_t resize_hardened(void *ptr, uint32_t word, size_t nbytes)
 static size_t change(void *ptr, uint32_t word, size_t nbytes)
 {
 	size_t usable = resize_usable(ptr, word);
-	if (guard_is(word)) /* as it is or not at all */
-		return nbytes <= usable && (QUARRY_HARDENED ? nbytes == usable : nbytes > usable - usable / 4) ? usable : 0;
+	if (guard_is(word))
+		return nbytes == usable || (!QUARRY_HARDENED && nbytes < usable) ? usable : 0;
 	struct quarry_heap *region = region_of(ptr, word);
 	if (QUARRY_HARDENED && usable != 0 && region == NULL)
 		return resize_hardened(ptr, word, nbytes + (nbytes == 0));
