@@ -37,7 +37,7 @@ static uint64_t about(uint64_t ms)
 void guard_pace_begin(size_t mean)
 {
 	const uint64_t one = (uint64_t)1 << SAMPLE_UNIT_BITS;
-	bool windowed = !QUARRY_HARDENED && mean >= GUARD_WINDOWS_FROM && options.purge != OPTION_PURGE_OFF;
+	bool windowed = mean >= GUARD_WINDOWS_FROM && options.purge != OPTION_PURGE_OFF;
 	size_t within = mean / GUARD_WINDOW_PART;
 	sample_set_guards(windowed || mean == 0 ? 0 : one / mean);
 	if (windowed) {

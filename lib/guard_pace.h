@@ -3,14 +3,14 @@
  * Guard pace: when allocations are counted for guarded blocks (guard.h), so that it costs little.
  *
  * To count means that no malloc takes the shortest way (sample.h): a fifth more instructions in a pair of malloc and
- * free. So the default library counts in windows of time only, GUARD_WINDOW_PART of all time, and within them chooses
+ * free. So allocations are counted in windows of time only, GUARD_WINDOW_PART of all time, and within them chosen
  * so many times as often. Windows come at random and whatever the program does, hence each allocation has the chance
  * that its size gives it. No more than GUARD_WINDOW_MOST blocks are chosen in a window, since each costs some
  * microseconds and takes a slot from one that was freed: then it ends. Where no point fell into a window the next ones
  * are longer and rarer, so that a process that does nothing is woken up rarely.
  *
  * All is counted where one block in less than GUARD_WINDOWS_FROM bytes is wanted, or there is nobody who knows the
- * time (purge:off), and in the hardened library, whose malloc takes the long way anyway.
+ * time (purge:off). A thread that is alone and takes no slow path, so that nobody looks at the clock, has none guarded.
  *
  * Owns the window. The purger opens and closes it while it runs, else the slow paths, and the choice itself closes it.
  * Locking: the times are atomic, and one thread at a time turns the window.

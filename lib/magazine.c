@@ -40,7 +40,7 @@ static void unlock_thread(struct magazine_thread *thread)
 
 static bool may_open(void)
 {
-	return !QUARRY_TSAN && os_barrier_ready() && sample_rate() == 0;
+	return !QUARRY_TSAN && os_barrier_ready() && sample_profile_rate() == 0;
 }
 
 static uint32_t count(const struct magazine *magazine)

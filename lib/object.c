@@ -129,7 +129,7 @@ static void *fail(struct quarry_cache *cache, bool at_limit)
 /* While the profile is on each allocation comes here. */
 static void *counted(struct quarry_cache *cache, void *object)
 {
-	uint64_t rate = sample_rate();
+	uint64_t rate = sample_profile_rate(); /* guards have no objects */
 	if (unlikely(rate != 0) && sample_count_big(rate, cache->size) && sample_is_due(rate, cache->size)) {
 		struct sample_owner owner = {cache, SAMPLE_OF_CACHE, cache->name};
 		sample_take_owned(rate, object, cache->size, cache->type.shape.stride, &owner);

@@ -28,7 +28,7 @@ static bool is_live(const struct quarry_heap *heap)
 
 static void *counted(struct quarry_heap *heap, void *ptr, size_t nbytes)
 {
-	uint64_t rate = sample_rate();
+	uint64_t rate = sample_profile_rate(); /* guards have no blocks of heaps */
 	uint32_t word = address_map_word(ptr);
 	nbytes += nbytes == 0;
 	entry_recount(ptr, word, nbytes);

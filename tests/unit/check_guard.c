@@ -407,8 +407,8 @@ END_TEST
 START_TEST(windows_open_and_close)
 {
 	guard_pace_begin(GUARD_WINDOWS_FROM);
-	ck_assert_int_eq(guard_pace_is_windowed, !QUARRY_HARDENED);
-	for (unsigned turn = 0; !QUARRY_HARDENED && turn < 2; turn++) {
+	ck_assert(guard_pace_is_windowed);
+	for (unsigned turn = 0; turn < 2; turn++) {
 		unsigned before = (unsigned)guard_sums().taken;
 		while (sample_rate() == 0) {
 			int ms = guard_pace_turn();
