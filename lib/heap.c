@@ -18,7 +18,8 @@
 /* An id that no record has: so no word matches it. */
 #define EMPTY_ID (WORD_OWNERS - 1)
 
-struct heap heap_empty = {.word_base = (uint32_t)EMPTY_ID << WORD_OWNER_SHIFT, .id = EMPTY_ID};
+/* Apart from what is written, and read-only once the library is loaded. */
+__attribute__((section(".data.rel.ro.heap_empty"))) struct heap heap_empty = {.word_base = (uint32_t)EMPTY_ID << WORD_OWNER_SHIFT, .id = EMPTY_ID};
 
 static struct lock registry_lock; /* of the following, for writing */
 static struct heap **_Atomic directory[WORD_OWNERS / HEAPS_PER_CHUNK];

@@ -31,19 +31,19 @@ static void place_early_memory(void)
 	thread_place();
 }
 
-/* Among the first: programs' own constructors may start threads, and fork handlers registered later run before ours. */
+/* A process that never allocates shall touch few pages here: what can wait for the first allocation does.
+ * Among the first: programs' own constructors may start threads, and fork handlers registered later run before ours. */
 __attribute__((constructor(101))) static void begin(void)
 {
 	options_read();
-	atomic_store(&limit_own, (size_t)options.limit_mib << 20);
+	if (options.limit_mib > 0)
+		atomic_store(&limit_own, (size_t)options.limit_mib << 20);
 	stats_at_start();
 	profile_at_start();
 	guard_at_start();
 	os_barrier_ready();
-	thread_init();
 	fork_init();
-	node_init();
-	if (node_count() > 1) /* then no thread but this one runs */
+	if (node_init()) /* then no thread but this one runs */
 		place_early_memory();
 	purge_allow();
 }

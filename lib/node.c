@@ -465,7 +465,7 @@ void node_publish(const struct topology *topology)
 	atomic_store_explicit(&published, several ? topology : NULL, memory_order_release);
 }
 
-void node_init(void)
+bool node_init(void)
 {
 	const char *path = options_environment("QUARRY_TOPOLOGY");
 	bool described = path && (options_environment("HWLOC_SYNTHETIC") || options_environment("HWLOC_XMLFILE"));
@@ -481,14 +481,16 @@ void node_init(void)
 		if (count == 1)
 			note_sole(&allowed);
 		if (count <= 1)
-			return;
+			return false;
 	}
 	if (options.numa == OPTION_NUMA_OFF || !may_discover())
-		return;
+		return false;
 	topology = open_module(path ? path : MODULE_PATH, described ? NULL : &allowed);
 	errno = saved;
-	if (topology)
-		node_publish(topology);
+	if (!topology)
+		return false;
+	node_publish(topology);
+	return node_count() > 1;
 }
 
 /* --- tests -------------------------------------------------------------------------------------------------------- */

@@ -35,9 +35,9 @@ struct node_set;
  * the CPU's number tells the node and binding does nothing.
  *
  * Any failure means one node, and is reported if another policy than numa:local was asked for. Called once, by the
- * library constructor, after options_read.
+ * library constructor, after options_read. Returns whether there are several.
  */
-void node_init(void);
+bool node_init(void);
 
 /** Number of nodes, 1 to NODE_MAX. */
 unsigned node_count(void);

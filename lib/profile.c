@@ -130,8 +130,10 @@ int quarry_profile_stop(void)
 
 void profile_at_start(void)
 {
+	if (options.profile == OPTION_PROFILE_OFF)
+		return;
 	started_by = getpid();
-	if (options.profile != OPTION_PROFILE_OFF && !sample_start(options.profile_bytes))
+	if (!sample_start(options.profile_bytes))
 		report_line("QUARRY_CONF: profile: the stacks of this processor cannot be walked");
 }
 

@@ -59,7 +59,7 @@ void thread_reader_leave(bool by_rcu);
  */
 bool thread_may_be_reading(void);
 
-/** Make the key of the exit hook, and the fork handlers. By the constructor; the first attach does it otherwise. */
+/** Make the key of the exit hook. The first attach does it. */
 void thread_init(void);
 
 /** Number of threads with a heap. */
