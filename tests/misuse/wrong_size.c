@@ -52,7 +52,7 @@ int main(int argc, char **argv)
 	static char said[1 << 20];
 	int failed = 0;
 
-	test_start(60);
+	test_start(240); /* 208 processes */
 	if (QUARRY_NO_CHECKS && !hardened_build)
 		SKIP("configured with --disable-checks");
 	if (argc == 3)
