@@ -65,9 +65,46 @@ static void return_block(struct heap *heap, struct outbox outbox[OUTBOX_BUCKETS]
 void cache_return_chain(struct heap *heap, struct outbox outbox[OUTBOX_BUCKETS], struct block *chain)
 {
 	for (struct block *next; chain != NULL; chain = next) {
+		uint32_t word = address_map_word(chain);
+		if (unlikely(!heap_is_free_block(chain, word))) {
+			heap_report_misuse("double free or write after free", chain, word);
+			return;
+		}
 		next = block_next(chain);
 		return_block(heap, outbox, chain);
 	}
+}
+
+void cache_drop_list(struct heap *heap, unsigned szidx, const struct block *block)
+{
+	heap->cache.head[szidx] = NULL;
+	heap->cache.room[szidx] = (int32_t)heap->cache.bound[szidx];
+	heap->classes[szidx].excess = 0;
+	heap_report_misuse("double free or write after free", block, address_map_word(block));
+}
+
+/* Marks are taken off on the way and put back: a block without one was met before. The head may be just being popped. */
+static void check_list(struct heap *heap, unsigned szidx)
+{
+	struct block *head = heap->cache.head[szidx], *block = head;
+	unsigned n = 0;
+	for (; block != NULL && n < CHECKED_BLOCKS; block = block_next(block), n++)
+		if (!heap_is_free_block(block, address_map_word(block)) || !block_claim(block))
+			break;
+	const struct block *broken = n > 0 && n < CHECKED_BLOCKS ? block : NULL;
+	for (block = head; n > 0; n--) {
+		struct block *next = block_next(block);
+		block_set_next(block, next);
+		block = next;
+	}
+	if (broken != NULL)
+		cache_drop_list(heap, szidx, broken);
+}
+
+void cache_check(struct heap *heap)
+{
+	for (unsigned szidx = 0; szidx < NB_SIZE_CLASSES; szidx++)
+		check_list(heap, szidx);
 }
 
 /* Blocks whose pool headers are fetched ahead: flushed blocks lie anywhere, each a cache miss or two. */
@@ -80,8 +117,13 @@ static void flush(struct heap *heap, unsigned szidx, unsigned n)
 	heap->classes[szidx].used = 1;
 	count(&heap->counters.flushes);
 	while (n > 0 && *head != NULL) {
+		const struct block *broken = NULL;
 		unsigned got = 0;
 		for (; got < AHEAD && n > 0 && *head != NULL; got++, n--) {
+			if (unlikely(!heap_is_free_block(*head, address_map_word(*head)))) {
+				broken = *head;
+				break;
+			}
 			batch[got] = *head;
 			*head = block_next(batch[got]);
 			heap_prefetch(batch[got]);
@@ -89,6 +131,10 @@ static void flush(struct heap *heap, unsigned szidx, unsigned n)
 		heap->cache.room[szidx] += (int32_t)got;
 		for (unsigned i = 0; i < got; i++)
 			return_block(heap, heap->outbox, batch[i]);
+		if (unlikely(broken != NULL)) {
+			cache_drop_list(heap, szidx, broken);
+			return;
+		}
 	}
 }
 

@@ -27,7 +27,7 @@ static force_inline struct heap *cache_announce(uint32_t list)
 	return atomic_load_explicit(&slot.current, memory_order_relaxed);
 }
 
-/** Take a block of the class from this thread's cache; NULL: empty, or no cache at the moment. */
+/** Take a block of the class from this thread's cache; NULL: empty, or no cache at the moment, or misuse. */
 static force_inline struct block *cache_take(unsigned szidx)
 {
 	struct cache *cache = &cache_announce(szidx)->cache;
@@ -35,6 +35,8 @@ static force_inline struct block *cache_take(unsigned szidx)
 	if (unlikely(block == NULL))
 		return NULL;
 	keep_for_return(block);
+	if (unlikely(!block_claim(block)))
+		return NULL; /* the slow path finds it again, and reports it */
 	struct block *next = block_next(block);
 	cache->room[szidx]++;
 	cache->head[szidx] = next;
@@ -49,6 +51,16 @@ static force_inline bool cache_push(struct cache *cache, unsigned szidx, struct 
 	cache->head[szidx] = block;
 	return unlikely(count_down(cache, offsetof(struct cache, room), szidx));
 }
+
+/** The list of a class names `block`, which is not free: report that, and forget the list. Under the heap's lock, settled. */
+cold_path void cache_drop_list(struct heap *heap, unsigned szidx, const struct block *block);
+
+/**
+ * Look at the newest blocks of every list, CHECKED_BLOCKS at the most of each: is one there twice, or not free? Under the
+ * heap's lock, settled.
+ */
+#define CHECKED_BLOCKS 256
+void cache_check(struct heap *heap);
 
 /** The list is full: return the newer half of it. Under the heap's lock, settled. */
 void cache_overflow(struct heap *heap, unsigned szidx);

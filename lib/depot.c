@@ -89,8 +89,8 @@ static bool put(struct depot *depot, void *object)
 	struct slab *slab = slab_of(shape, object);
 	bool was_full = slab->nfree == 0;
 	if (!slab_put(shape, slab, object)) {
-		report_fault("double free, or free of what is no object of the cache,", object, -1, 0,
-		             arena_base(object));
+		report_fault("double free, or free of what is no object of the cache,", object,
+		             &(struct report_place){.szidx = -1, .arena = arena_base(object), .node = -1});
 		return false;
 	}
 	depot->out--;
@@ -117,7 +117,7 @@ unsigned depot_put(const struct depot_type *type, void *const *objects, unsigned
 			home = depot_of(type, objects[i]);
 		}
 		if (home == NULL) {
-			report_fault("free of what is no object of the cache,", objects[i], -1, 0, NULL);
+			report_fault("free of what is no object of the cache,", objects[i], NULL);
 			continue;
 		}
 		if (home != depot) {

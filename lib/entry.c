@@ -49,13 +49,17 @@ static void *out_of_memory(void)
 
 /* --- small -------------------------------------------------------------------------------------------------------- */
 
-static struct block *pop(struct cache *cache, unsigned szidx)
+static struct block *pop(struct heap *heap, unsigned szidx)
 {
-	struct block *block = cache->head[szidx];
-	if (block != NULL) {
-		cache->head[szidx] = block_next(block);
-		cache->room[szidx]++;
+	struct block *block = heap->cache.head[szidx];
+	if (block == NULL)
+		return NULL;
+	if (unlikely(!heap_is_free_block(block, address_map_word(block))) || !block_claim(block)) {
+		cache_drop_list(heap, szidx, block);
+		return NULL;
 	}
+	heap->cache.head[szidx] = block_next(block);
+	heap->cache.room[szidx]++;
 	return block;
 }
 
@@ -63,11 +67,11 @@ static struct block *take_from_heap(struct heap *heap, unsigned szidx)
 {
 	heap_lock(heap);
 	claim_settle(heap);
-	struct block *block = pop(&heap->cache, szidx);
+	struct block *block = pop(heap, szidx);
 	if (QUARRY_HARDENED)
 		quarantine_share(heap->quarantine, thread_count());
 	if (block == NULL && cache_refill(heap, szidx))
-		block = pop(&heap->cache, szidx);
+		block = pop(heap, szidx);
 	remote_unlock(heap);
 	return block;
 }
@@ -302,7 +306,7 @@ void *entry_malloc_over(const struct node_set *over, size_t nbytes)
 static cold_path void report_written(struct block *block, unsigned szidx)
 {
 	size_t nbytes = sizeclass_nbytes(szidx);
-	report_fault("write after free", block, (int)szidx, nbytes, arena_base(block));
+	heap_report_misuse("write after free", block, address_map_word(block));
 	memset(block, 0, nbytes);
 }
 
@@ -466,15 +470,13 @@ void entry_overflow(uint32_t word)
 
 void entry_report_misuse(const char *what, const void *ptr, uint32_t word)
 {
-	if (word_is_pool(word))
-		report_fault(what, ptr, (int)word_szidx(word), sizeclass_nbytes(word_szidx(word)), arena_base(ptr));
-	else if (guard_is(word))
+	if (guard_is(word))
 		guard_report_misuse(what, ptr);
 	else
-		report_fault(what, ptr, -1, 0, NULL);
+		heap_report_misuse(what, ptr, word);
 }
 
-void entry_free_twice(void *ptr, uint32_t word)
+static cold_path void free_twice(void *ptr, uint32_t word)
 {
 	entry_report_misuse("double free", ptr, word);
 }
@@ -518,7 +520,7 @@ static force_inline void put_locked(struct heap *heap, struct block *block, uint
 	unsigned szidx = word_szidx(word);
 	if (QUARRY_CHECKS &&
 	    unlikely(heap->cache.head[szidx] == block || heap->outbox[cache_bucket(word_owner(word))].head == block)) {
-		entry_free_twice(block, word);
+		free_twice(block, word);
 	} else if (word_owner(word) == heap->id || is_wanted(heap, word)) {
 		if (cache_push(&heap->cache, szidx, block))
 			cache_overflow(heap, szidx);
@@ -548,7 +550,7 @@ static force_inline void keep(struct block *block, uint32_t word)
 	if (unlikely(heap == &heap_empty))
 		free_locked(block, word);
 	else if (QUARRY_CHECKS && unlikely(heap->cache.head[szidx] == block))
-		entry_free_twice(block, word);
+		free_twice(block, word);
 	else if (cache_push(&heap->cache, szidx, block))
 		entry_overflow(word);
 	else if (unlikely(comes_of_age(heap, szidx)))
@@ -574,7 +576,7 @@ static force_inline void post(struct block *block, uint32_t word)
 	struct outbox *box = &heap->outbox[bucket];
 	struct block *head = box->head;
 	if (QUARRY_CHECKS && unlikely(head == block)) {
-		entry_free_twice(block, word);
+		free_twice(block, word);
 		return;
 	}
 	if (unlikely(heap == &heap_empty) || (head != NULL && (box->owner != word_owner(word) || box->room < nbytes))) {

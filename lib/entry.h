@@ -23,7 +23,6 @@ __attribute__((noinline)) void *entry_malloc_hardened(size_t nbytes);
 __attribute__((noinline)) void entry_free_slow(void *ptr, uint32_t word, struct heap *heap);
 __attribute__((noinline)) void entry_free_stray(void *ptr);
 cold_path void entry_overflow(uint32_t word);
-cold_path void entry_free_twice(void *ptr, uint32_t word);
 cold_path void entry_report_misuse(const char *what, const void *ptr, uint32_t word);
 
 /**
@@ -126,10 +125,7 @@ static force_inline void entry_free_found(void *ptr, uint32_t word)
 		entry_free_slow(ptr, word, heap);
 		return;
 	}
-	unsigned szidx = word_szidx(word);
-	if (QUARRY_CHECKS && unlikely(heap->cache.head[szidx] == ptr))
-		entry_free_twice(ptr, word);
-	else if (cache_push(&heap->cache, szidx, ptr))
+	if (cache_push(&heap->cache, word_szidx(word), ptr))
 		entry_overflow(word);
 }
 

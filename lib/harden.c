@@ -27,7 +27,7 @@ uint32_t harden_below(uint32_t bound)
 
 void *harden_broken_link(const void *at)
 {
-	report_fault("write after free (broken link)", at, -1, 0, NULL);
+	report_fault("write after free (broken link)", at, NULL);
 	return NULL;
 }
 

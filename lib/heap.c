@@ -258,6 +258,8 @@ struct block *heap_take_block(struct heap *heap, unsigned szidx)
 	struct block *block = pool_pop(pool);
 	if (pool_is_full(pool))
 		pool_unlink(pool);
+	if (unlikely(block == NULL))
+		return NULL;
 	heap_count_out(heap, (int64_t)sizeclass_nbytes(szidx));
 	return block;
 }
@@ -322,6 +324,23 @@ static bool is_worth_keeping(const struct heap *heap, const struct pool_header *
 	return heap->kind != HEAP_PARKED && ring->nextpool == &pool->link && ring->prevpool == &pool->link;
 }
 
+void heap_report_misuse(const char *what, const void *ptr, uint32_t word)
+{
+	if (!word_is_pool(word)) {
+		report_fault(what, ptr, NULL);
+		return;
+	}
+	const struct heap *owner = heap_by_id(word_owner(word));
+	struct report_place place = {
+		.szidx = (int)word_szidx(word),
+		.block_nbytes = sizeclass_nbytes(word_szidx(word)),
+		.arena = arena_base(ptr),
+		.node = (int)owner->node,
+		.thread = owner->kind == HEAP_ATTACHED ? owner->tid : 0,
+	};
+	report_fault(what, ptr, &place);
+}
+
 void heap_pool_changed(struct heap *heap, struct pool_header *pool, struct block *block, enum pool_change change)
 {
 	unsigned szidx = pool->szidx;
@@ -342,7 +361,7 @@ void heap_pool_changed(struct heap *heap, struct pool_header *pool, struct block
 	case POOL_DOUBLE_FREE:
 		break;
 	}
-	report_fault(what, block, (int)szidx, sizeclass_nbytes(szidx), arena_base(block));
+	heap_report_misuse(what, block, address_map_word(block));
 	heap_count_out(heap, (int64_t)sizeclass_nbytes(szidx)); /* it was not out */
 }
 

@@ -201,6 +201,15 @@ static inline size_t heap_out_of_own(const struct heap *heap)
 	return out > 0 ? (size_t)out : 0;
 }
 
+/** Report a misuse of the block, whose word is given, with all that is known of it: report.h. Any lock may be held. */
+cold_path void heap_report_misuse(const char *what, const void *ptr, uint32_t word);
+
+/** Is what a list names, and whose word was read, a free block? So that a link which was written over is not followed. */
+static force_inline bool heap_is_free_block(const struct block *block, uint32_t word)
+{
+	return !QUARRY_MARKS || (word_is_pool(word) && (uintptr_t)block % ALIGNMENT == 0 && block_is_free(block));
+}
+
 /* The rest of heap_put_block and heap_put_run: the pool's place in its ring, or a misuse. */
 cold_path void heap_pool_changed(struct heap *heap, struct pool_header *pool, struct block *block,
                                  enum pool_change change);
@@ -236,7 +245,8 @@ static force_inline unsigned heap_put_run(struct heap *heap, struct block **list
 		next = block_next(block);
 		change = pool_push_at(pool, start, block);
 		n++;
-		if (unlikely(change != POOL_STAYS) || n == most || next == NULL || heap_unit_of(next) != unit)
+		if (unlikely(change != POOL_STAYS) || n == most || next == NULL || heap_unit_of(next) != unit ||
+		    unlikely(!heap_is_free_block(next, word)))
 			break;
 	}
 	*list = next;

@@ -4,6 +4,7 @@
  * there is one node, default options and no purger.
  */
 #include "arena_list.h"
+#include "cache.h"
 #include "claim.h"
 #include "fork.h"
 #include "guard.h"
@@ -14,6 +15,7 @@
 #include "os.h"
 #include "profile.h"
 #include "purge.h"
+#include "remote.h"
 #include "stats.h"
 #include "thread.h"
 
@@ -61,10 +63,23 @@ static void check_quarantines(void)
 	}
 }
 
+/* The last look at what this thread freed and nobody wanted since: exit may be called anywhere. */
+static void check_cache(void)
+{
+	struct heap *heap = slot.heap;
+	if (heap == NULL || !heap_try_lock(heap))
+		return;
+	claim_settle(heap);
+	cache_check(heap);
+	remote_unlock(heap);
+}
+
 __attribute__((destructor)) static void end(void)
 {
 	if (QUARRY_HARDENED)
 		check_quarantines();
+	if (QUARRY_MARKS)
+		check_cache();
 	stats_at_exit();
 	profile_at_exit();
 }

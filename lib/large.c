@@ -243,7 +243,7 @@ static bool free_hardened(struct record *record)
 	if (!was_live)
 		return false;
 	if (!harden_is_painted(record->address + record->requested, record->nbytes - record->requested)) {
-		report_fault("overflow, found by free,", record->address, -1, 0, NULL);
+		report_fault("overflow, found by free,", record->address, NULL);
 		record->state = LIVE;
 		return true;
 	}

@@ -15,7 +15,7 @@ void lock_check_take(enum lock_rank rank, bool trying)
 {
 	for (int inner = (int)rank + 1; inner < LOCK_RANKS; inner++)
 		if (held[inner] != 0 && !trying)
-			report_fault("lock taken out of order", NULL, -1, 0, NULL);
+			report_fault("lock taken out of order", NULL, NULL);
 	held[rank]++;
 }
 

@@ -306,7 +306,7 @@ void magazine_put(struct quarry_cache *cache, struct depot *depot, void *object)
 	open_place(thread, cache->index);
 	unlock_thread(thread);
 	if (twice)
-		report_fault("double free", object, -1, cache->type.shape.stride, NULL);
+		report_fault("double free", object, NULL);
 	if (full)
 		object_cache_release(cache, DEPOT_SPARE_ONE);
 }

@@ -94,7 +94,7 @@ static void report_leak(const struct quarry_cache *cache)
 int quarry_cache_destroy(struct quarry_cache *cache)
 {
 	if (!object_cache_begin_end(cache)) {
-		report_fault("double destroy", cache, -1, 0, NULL);
+		report_fault("double destroy", cache, NULL);
 		errno = EINVAL;
 		return -1;
 	}
@@ -142,7 +142,7 @@ static cold_path void *alloc_slow(struct quarry_cache *cache)
 	enum effort effort = GROW;
 	bool visited = false;
 	if (!is_live(cache)) {
-		report_fault("allocation from what is no cache,", cache, -1, 0, NULL);
+		report_fault("allocation from what is no cache,", cache, NULL);
 		return fail(cache, false);
 	}
 	for (;;) {
@@ -199,7 +199,7 @@ static cold_path void free_slow(struct quarry_cache *cache, void *object)
 	else if (is_live(cache))
 		object_cache_put(cache, &object, 1);
 	else
-		report_fault("free to what is no cache", object, -1, 0, NULL);
+		report_fault("free to what is no cache", object, NULL);
 	purge_hint();
 	errno = saved_errno;
 }

@@ -11,6 +11,17 @@
 
 #define relaxed memory_order_relaxed
 
+static void report(const char *what, const void *ptr, const struct pool_header *pool)
+{
+	struct report_place place = {
+		.szidx = pool->szidx,
+		.block_nbytes = sizeclass_nbytes(pool->szidx),
+		.arena = arena_base(pool),
+		.node = (int)arena_at(arena_base(pool))->node,
+	};
+	report_fault(what, ptr, &place);
+}
+
 static unsigned block_index(const struct pool_header *pool, const void *block)
 {
 	return sizeclass_block_index(pool->szidx, (size_t)((const char *)block - pool_start(pool)));
@@ -72,15 +83,55 @@ static void carve_shuffled(struct pool_header *pool)
 	}
 }
 
+/* Does a block of the pool, in its list by the bits, start there, and is it marked? */
+static bool is_listed(const struct pool_header *pool, const struct block *block)
+{
+	size_t offset = (size_t)((const char *)block - pool_start(pool));
+	if (offset >= pool->nextoffset)
+		return false;
+	unsigned index = block_index(pool, block);
+	return index * sizeclass_nbytes(pool->szidx) == offset && pool_has_block(pool, index) && block_is_free(block);
+}
+
+/* The list has a block that is not free. A new one is made of those that are; the others stay out for good. */
+static cold_path void mend(struct pool_header *pool)
+{
+	char *start = pool_start(pool);
+	size_t nbytes = sizeclass_nbytes(pool->szidx);
+	const struct block *broken = pool->freeblock;
+	pool->freeblock = NULL;
+	for (unsigned index = 0; index * nbytes < pool->nextoffset; index++) {
+		_Atomic uint64_t *word = &pool->free_bits[index / 64];
+		uint64_t bits = atomic_load_explicit(word, relaxed), bit = (uint64_t)1 << index % 64;
+		struct block *block = (struct block *)(start + index * nbytes);
+		if (!(bits & bit))
+			continue;
+		if (block_is_free(block)) {
+			block_set_next(block, pool->freeblock);
+			pool->freeblock = block;
+			continue;
+		}
+		atomic_store_explicit(word, bits & ~bit, relaxed);
+		pool->count++;
+		broken = block;
+	}
+	report("double free or write after free", broken, pool);
+}
+
 struct block *pool_pop(struct pool_header *pool)
 {
 	if (QUARRY_HARDENED && pool->freeblock == NULL)
 		carve_shuffled(pool);
+	if (QUARRY_MARKS && pool->freeblock != NULL && unlikely(!is_listed(pool, pool->freeblock)))
+		mend(pool);
 	struct block *block = pool->freeblock;
+	if (block == NULL && pool->nextoffset > pool->maxnextoffset)
+		return NULL;
 	pool->count++;
 	if (block == NULL)
 		return carve(pool, pool_start(pool), sizeclass_nbytes(pool->szidx));
 	pool->freeblock = block_next(block);
+	block_claim(block); /* is_listed */
 	unsigned index = block_index(pool, block);
 	_Atomic uint64_t *word = &pool->free_bits[index / 64];
 	atomic_store_explicit(word, atomic_load_explicit(word, relaxed) & ~((uint64_t)1 << index % 64), relaxed);
@@ -138,10 +189,10 @@ void pool_check(const struct pool_header *pool)
 	const struct block *block = pool->freeblock;
 	for (; block != NULL && listed < pool->capacity; block = block_next(block), listed++)
 		if (!pool_has_block(pool, block_index(pool, block)))
-			report_fault("free list names a block that is out", block, pool->szidx, 0, arena_base(pool));
+			report("free list names a block that is out", block, pool);
 	for (unsigned word = 0; word * 64 < pool->capacity; word++)
 		marked += (unsigned)__builtin_popcountll(atomic_load_explicit(&pool->free_bits[word], relaxed));
 	unsigned carved = pool->nextoffset / (unsigned)sizeclass_nbytes(pool->szidx);
 	if (block != NULL || listed != marked || carved != listed + pool->count)
-		report_fault("pool does not add up", pool_start(pool), pool->szidx, 0, arena_base(pool));
+		report("pool does not add up", pool_start(pool), pool);
 }

@@ -27,10 +27,16 @@ struct pool_link {
 	struct pool_link *prevpool;
 };
 
+/*
+ * A block that is free: in a pool, a cache or on its way home. In the default library its first word is its own address
+ * (`mark`) until the block is handed out, which takes it away: so no block is handed out twice, whatever lists it is on,
+ * and none that a write after free has changed.
+ */
 struct block {
 #if QUARRY_HARDENED
 	struct harden_link next;
 #else
+	uintptr_t mark[QUARRY_MARKS];
 	struct block *next;
 #endif
 };
@@ -45,12 +51,43 @@ static force_inline struct block *block_next(const struct block *block)
 #endif
 }
 
+/* Link and mark in one store: a freed block is seldom in the cache, and stores that wait for it are few. */
 static force_inline void block_set_next(struct block *block, struct block *next)
 {
 #if QUARRY_HARDENED
 	harden_set_link(&block->next, next);
+#elif QUARRY_MARKS
+	typedef uintptr_t both __attribute__((vector_size(2 * sizeof(uintptr_t)), may_alias));
+	*(both *)block = (both){(uintptr_t)block, (uintptr_t)next};
 #else
 	block->next = next;
+#endif
+}
+
+/** May the block be handed out? Always, where there are no marks. */
+static force_inline bool block_is_free(const struct block *block)
+{
+#if QUARRY_MARKS
+	return block->mark[0] == (uintptr_t)block;
+#else
+	(void)block;
+	return true;
+#endif
+}
+
+/** Take the mark off a block that is handed out. False: it has none, and is as it was. */
+static force_inline bool block_claim(struct block *block)
+{
+#if QUARRY_MARKS
+	block->mark[0] -= (uintptr_t)block; /* subtracts and compares in one instruction */
+	if (likely(block->mark[0] == 0))
+		return true;
+	compiler_barrier(); /* or the old value would be kept in a register, for this path alone */
+	block->mark[0] += (uintptr_t)block;
+	return false;
+#else
+	(void)block;
+	return true;
 #endif
 }
 
@@ -174,7 +211,7 @@ static inline bool pool_is_full(const struct pool_header *pool)
 /** Make units that begin at start, freshly taken from an arena, an empty pool. zeroed: they read as zero. */
 struct pool_header *pool_init(char *start, unsigned szidx, bool zeroed);
 
-/** Take one block of a pool that is not full. */
+/** Take one block, without a mark, of a pool that is not full. NULL: that was not so, which has been reported. */
 struct block *pool_pop(struct pool_header *pool);
 
 /**

@@ -40,7 +40,13 @@ static void set_nbytes(struct quarantine *quarantine, size_t nbytes)
 void quarantine_report(struct block *block, uint32_t word)
 {
 	size_t nbytes = sizeclass_nbytes(word_szidx(word));
-	report_fault("write after free", block, (int)word_szidx(word), nbytes, arena_base(block));
+	struct report_place place = {
+		.szidx = (int)word_szidx(word),
+		.block_nbytes = nbytes,
+		.arena = arena_base(block),
+		.node = (int)arena_at(arena_base(block))->node,
+	};
+	report_fault("write after free", block, &place);
 	memset(block, 0, nbytes);
 }
 

@@ -81,6 +81,8 @@ static struct block *pop(struct quarry_heap *region, unsigned szidx)
 		pool_unlink(pool);
 		link_block(&region->full, &pool->link);
 	}
+	if (unlikely(block == NULL))
+		return NULL;
 	heap_count_out(&region->heap, (int64_t)sizeclass_nbytes(szidx));
 	return block;
 }

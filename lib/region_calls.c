@@ -86,7 +86,7 @@ void quarry_heap_limit(struct quarry_heap *heap, size_t limit)
 void quarry_heap_destroy(struct quarry_heap *heap)
 {
 	if (!region_end(heap))
-		report_fault("double destroy", heap, -1, 0, NULL);
+		report_fault("double destroy", heap, NULL);
 	purge_hint();
 }
 

@@ -22,7 +22,7 @@ static bool is_live(const struct quarry_heap *heap)
 {
 	if (likely(atomic_load_explicit(&heap->state, memory_order_relaxed) == REGION_LIVE))
 		return true;
-	report_fault("use of what is no heap,", heap, -1, 0, NULL);
+	report_fault("use of what is no heap,", heap, NULL);
 	return false;
 }
 

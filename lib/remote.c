@@ -96,12 +96,20 @@ void remote_unlock(struct heap *heap)
 		relieve(forwarded);
 }
 
-/* The next block that came home, which stays where it is; NULL: none waits. */
-static struct block *first_pending(struct heap *heap)
+/* The next block that came home, which stays where it is, and its word; NULL: none waits, or no free block. */
+static struct block *first_pending(struct heap *heap, uint32_t *word)
 {
 	if (heap->pending == NULL)
 		heap->pending = atomic_exchange_explicit(&heap->inbox, NULL, memory_order_acquire);
-	return heap->pending;
+	struct block *block = heap->pending;
+	if (block == NULL)
+		return NULL;
+	*word = address_map_word(block);
+	if (likely(heap_is_free_block(block, *word)))
+		return block;
+	heap->pending = NULL; /* what hangs behind it is lost */
+	heap_report_misuse("double free or write after free", block, *word);
+	return NULL;
 }
 
 static void forward(struct heap *heap, struct block *block, uint32_t word)
@@ -122,8 +130,8 @@ static unsigned drain_some(struct heap *heap, unsigned most)
 {
 	size_t nbytes = 0;
 	unsigned n = 0;
-	for (struct block *block; n < most && (block = first_pending(heap)) != NULL;) {
-		uint32_t word = address_map_word(block);
+	uint32_t word;
+	for (struct block *block; n < most && (block = first_pending(heap, &word)) != NULL;) {
 		unsigned run = 1;
 		if (likely(word_owner(word) == heap->id)) {
 			run = heap_put_run(heap, &heap->pending, word, most - n);
@@ -167,9 +175,9 @@ unsigned remote_take(struct heap *heap, unsigned szidx, unsigned want, struct bl
 	size_t nbytes = 0;
 	unsigned n = 0, taken = 0;
 	struct block *last = NULL;
+	uint32_t word;
 	*chain = NULL;
-	for (struct block *block; n < DRAIN_BLOCKS && taken < want && (block = first_pending(heap)) != NULL; n++) {
-		uint32_t word = address_map_word(block);
+	for (struct block *block; n < DRAIN_BLOCKS && taken < want && (block = first_pending(heap, &word)) != NULL; n++) {
 		heap->pending = block_next(block);
 		nbytes += sizeclass_nbytes(word_szidx(word));
 		if (unlikely(word_owner(word) != heap->id)) {

@@ -262,19 +262,40 @@ void report_end(void)
 		abort();
 }
 
-void report_fault(const char *what, const void *ptr, int szidx, size_t block_nbytes, const void *arena)
+static void put_place(struct text *line, const struct report_place *place)
+{
+	const char *before = " (";
+
+	if (place->szidx >= 0) {
+		text_append(line, "%ssize class %d, %zu bytes", before, place->szidx, place->block_nbytes);
+		before = ", ";
+	}
+	if (place->arena) {
+		text_append(line, "%sarena %p", before, place->arena);
+		before = ", ";
+	}
+	if (place->node >= 0) {
+		text_append(line, "%snode %d", before, place->node);
+		before = ", ";
+	}
+	if (place->thread) {
+		text_append(line, "%sheap of thread %u", before, place->thread);
+		before = ", ";
+	}
+	if (before[0] == ',')
+		text_append(line, ")");
+}
+
+void report_fault(const char *what, const void *ptr, const struct report_place *place)
 {
 	char data[REPORT_LINE_NBYTES + 1];
 	struct text line;
 
 	text_begin(&line, data, sizeof data - 1);
 	text_append(&line, "quarry: %s of %p", what, ptr);
-	if (szidx >= 0)
-		text_append(&line, " (size class %d, %zu bytes", szidx, block_nbytes);
-	if (arena)
-		text_append(&line, "%sarena %p", szidx >= 0 ? ", " : " (", arena);
-	if (szidx >= 0 || arena)
-		text_append(&line, ")");
+	if (place)
+		put_place(&line, place);
+	text_append(&line, ", found by thread %d", (int)syscall(SYS_gettid));
 	write_line(&line);
 	report_end();
 }

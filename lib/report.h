@@ -51,15 +51,23 @@ int text_write(const struct text *text, int fd);
 /** Write "quarry: ", the formatted text and a newline to descriptor 2; the format is that of text_append. */
 void report_line(const char *format, ...) REPORT_PRINTF(1, 2);
 
+/* What is known of where a pointer points to. */
+struct report_place {
+	int szidx;           /* size class; -1: not known */
+	size_t block_nbytes; /* of the class */
+	const void *arena;   /* its base; NULL: not known */
+	int node;            /* of the arena; -1: not known */
+	uint32_t thread;     /* whose heap the block belongs to, by the kernel's number; 0: none's, or not known */
+};
+
 /**
- * Report a misuse that was found, and abort unless report_set_fatal(false) has been called.
+ * Report a misuse that was found, and by which thread, and abort unless report_set_fatal(false) has been called.
  *
  * what          the fault, read before " of ADDRESS": "double free", "invalid free (no block)"
  * ptr           the pointer that the program passed
- * szidx         size class of its block, block_nbytes that class's block size; -1 where it is not known
- * arena         base of its arena; NULL where it is not known
+ * place         what is known of it; NULL: nothing
  */
-void report_fault(const char *what, const void *ptr, int szidx, size_t block_nbytes, const void *arena);
+void report_fault(const char *what, const void *ptr, const struct report_place *place);
 
 /** Does report_fault abort? */
 bool report_is_fatal(void);

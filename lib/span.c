@@ -92,9 +92,9 @@ static void free_hardened(char *start)
 {
 	size_t nbytes = get_nbytes(start), requested = *pool_header_at(start)->requested;
 	if (!harden_is_painted(start + requested, nbytes - requested)) {
-		report_fault("overflow, found by free,", start, -1, 0, NULL);
+		report_fault("overflow, found by free,", start, NULL);
 	} else if (!address_map_clear(start, WORD_SPAN)) {
-		report_fault("double free", start, -1, 0, NULL);
+		report_fault("double free", start, NULL);
 	} else {
 		address_map_set(start + POOL_SIZE, units_of(nbytes) - 1, 0);
 		count_live(start, 0, nbytes);

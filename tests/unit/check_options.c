@@ -183,12 +183,12 @@ START_TEST(on_error_decides_about_faults)
 	pid_t child;
 
 	options_parse("on_error:report");
-	report_fault("a fault that is only reported", NULL, -1, 0, NULL);
+	report_fault("a fault that is only reported", NULL, NULL);
 	child = fork();
 	if (child == 0) {
 		signal(SIGABRT, SIG_DFL);
 		options_parse("on_error:abort");
-		report_fault("a fault that aborts", NULL, -1, 0, NULL);
+		report_fault("a fault that aborts", NULL, NULL);
 		_exit(0);
 	}
 	ck_assert_int_eq(waitpid(child, &status, 0), child);

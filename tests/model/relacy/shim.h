@@ -96,7 +96,8 @@ template <typename T> struct plain {
 /* --- the system --------------------------------------------------------------------------------------------------- */
 
 #define QUARRY_REPORT_H
-static inline void report_fault(const char *what, const void *, int, size_t, const void *)
+struct report_place;
+static inline void report_fault(const char *what, const void *, const struct report_place *)
 {
 	RL_ASSERT(what == NULL);
 }
