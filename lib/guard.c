@@ -29,8 +29,6 @@ struct lock guard_lock; /* of everything below but the pool's state */
 static _Atomic int pool_state;
 static uint32_t first_free, last_free; /* the ring: numbers, from 1 */
 static _Atomic size_t live_nbytes, open_nbytes; /* written under the lock */
-INSPECTED(guard_live_total, live_nbytes);
-INSPECTED(guard_open_total, open_nbytes);
 static _Atomic uint64_t ntaken, nfull;
 
 /* --- places ------------------------------------------------------------------------------------------------------- */
