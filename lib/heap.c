@@ -22,7 +22,7 @@
 __attribute__((section(".data.rel.ro.heap_empty"))) struct heap heap_empty = {.word_base = (uint32_t)EMPTY_ID << WORD_OWNER_SHIFT, .id = EMPTY_ID};
 
 static struct lock registry_lock; /* of the following, for writing */
-static struct heap **_Atomic directory[WORD_OWNERS / HEAPS_PER_CHUNK];
+static struct heap *_Atomic *_Atomic directory[WORD_OWNERS / HEAPS_PER_CHUNK];
 static _Atomic uint32_t nheaps;
 static uint32_t nregions;
 static struct heap *_Atomic first_record, *last_record;
@@ -38,7 +38,8 @@ INSPECTED(heap_number, nheaps);
 
 struct heap *heap_by_id(uint32_t id)
 {
-	return atomic_load_explicit(&directory[id / HEAPS_PER_CHUNK], memory_order_acquire)[id % HEAPS_PER_CHUNK];
+	struct heap *_Atomic *chunk = atomic_load_explicit(&directory[id / HEAPS_PER_CHUNK], memory_order_acquire);
+	return atomic_load_explicit(&chunk[id % HEAPS_PER_CHUNK], memory_order_acquire);
 }
 
 unsigned heap_count(void)
@@ -98,7 +99,7 @@ static bool register_record(struct heap *heap, bool region)
 		lock_take(&registry_lock, LOCK_REGISTRY);
 		uint32_t id = next_id(region);
 		lock_drop(&registry_lock, LOCK_REGISTRY);
-		struct heap **spare = NULL;
+		struct heap *_Atomic *spare = NULL;
 		if (id >= (region ? EMPTY_ID : WORD_REGION_OWNERS)) {
 			errno = ENOMEM;
 			return false;
@@ -117,8 +118,10 @@ static bool register_record(struct heap *heap, bool region)
 			heap->word_base = id << WORD_OWNER_SHIFT;
 			if (heap->node != 0) /* else as it is, and not resident */
 				heap_nodes[id] = (uint8_t)heap->node;
-			directory[id / HEAPS_PER_CHUNK][id % HEAPS_PER_CHUNK] = heap;
 			heap->veteran = heap->kind != HEAP_SHARED && !atomic_exchange(&has_veteran, true);
+			/* A walk may read the id from a word without any lock: it finds the record as it is by now. */
+			atomic_store_explicit(&directory[id / HEAPS_PER_CHUNK][id % HEAPS_PER_CHUNK], heap,
+			                      memory_order_release);
 			nregions += region;
 			append(heap);
 			if (!region)
