@@ -380,7 +380,7 @@ bool arena_list_retire(unsigned node, uint8_t age, unsigned keep, bool past_rcu)
 		free_to_go = false;
 	struct arena_object *retired = free_to_go ? take_empty(&node_arenas[node], age, keep) : NULL;
 	for (struct arena_object *arena = retired; arena != NULL; arena = arena->nextarena)
-		cds_list_del_rcu(&arena->rcu_link);
+		rcu_list_del(&arena->rcu_link);
 	if (free_to_go)
 		in_grace = retired;
 	lock_drop(&list_lock, LOCK_LIST);

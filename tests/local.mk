@@ -223,7 +223,6 @@ TEST_FILES = \
 	tests/structure/installed.sh \
 	tests/tools/common.sh \
 	tests/tools/profile.py \
-	tests/tsan.supp \
 	tests/ubsan.supp \
 	tests/uncovered \
 	tests/uncovered-reasons \
@@ -323,7 +322,7 @@ AM_TESTS_ENVIRONMENT = \
 	export QUARRY_BUILD_DIR='$(abs_top_builddir)' QUARRY_SOURCE_DIR='$(abs_top_srcdir)' \
 	CC='$(CC)' CXX='$(CXX)' NM='$(NM)' QUARRY_URCU_CFLAGS='$(URCU_CFLAGS)' QUARRY_URCU_LIBS='$(URCU_LIBS)' QUARRY_HAVE_CXX='$(have_cxx)' \
 	QUARRY_ALL_HARDENED='$(QUARRY_ALL_HARDENED)' QUARRY_CHECKS='$(QUARRY_CHECKS)' \
-	TSAN_OPTIONS="$${TSAN_OPTIONS-halt_on_error=1 second_deadlock_stack=1 suppressions=$(abs_top_srcdir)/tests/tsan.supp}" \
+	TSAN_OPTIONS="$${TSAN_OPTIONS-halt_on_error=1 second_deadlock_stack=1}" \
 	UBSAN_OPTIONS="$${UBSAN_OPTIONS-halt_on_error=1:print_stacktrace=1:suppressions=$(abs_top_srcdir)/tests/ubsan.supp}";
 if HAVE_CXX
 have_cxx = yes
