@@ -7,7 +7,7 @@
  *       cache_take      pops, done          address_map_word   one load: owner and class
  *       entry_malloc_slow  (entry.c)        cache_push         the thread's own block, done
  *       entry_malloc_medium                   entry_overflow     the list is full
- *                                           entry_free_slow    another's block, span, large, misuse, NULL
+ *                                           entry_free_slow    (entry_free.c) another's block, span, large, misuse, NULL
  */
 #ifndef QUARRY_ENTRY_H
 #define QUARRY_ENTRY_H
@@ -25,6 +25,9 @@ __attribute__((noinline)) void entry_free_stray(void *ptr);
 cold_path void entry_overflow(uint32_t word);
 cold_path void entry_report_misuse(const char *what, const void *ptr, uint32_t word);
 
+/** The end of a slow path: what waits for a moment at which no lock is held. */
+void entry_leave(void);
+
 /**
  * A request that pools do not serve: above SMALL_REQUEST_THRESHOLD, or of an alignment (a power of two) that no
  * class has. zeroed becomes whether the memory reads as zero. NULL with ENOMEM.
@@ -35,8 +38,8 @@ void *entry_malloc_big(size_t nbytes, size_t alignment, bool *zeroed);
 void *entry_malloc_class(unsigned szidx, size_t nbytes);
 
 /**
- * The bytes of the block at ptr, in a pool, that are the program's: those of its class; hardened, those that it asked for,
- * and 0 where the program holds no block there.
+ * The bytes of the block at ptr that are the program's; 0: no block that it could free starts there. Hardened, those
+ * that it asked for, and 0 where it holds no block.
  */
 size_t entry_usable(const void *ptr, uint32_t word);
 

@@ -58,7 +58,7 @@ struct cache_class {
 	uint8_t allocates;  /* refilled since the last overflow: foreign blocks of the class are worth keeping */
 	uint8_t used;       /* refilled or flushed since it was last aged */
 	uint16_t excess;    /* blocks that the last refill brought beyond the bound: length = bound - room + excess */
-	uint8_t kept;       /* foreign blocks put into the list while the class is young: see entry.c */
+	uint8_t kept;       /* foreign blocks put into the list while the class is young: see entry_free.c */
 };
 
 /* Number of events and bytes since the record was made; written under the lock, read anywhere, relaxed. */
@@ -95,7 +95,7 @@ struct heap {
 	struct heap *nextparked;   /* under the registry lock */
 	struct heap *_Atomic nextrecord; /* in the order of their making; written under the registry lock, read anywhere */
 	unsigned node;             /* constant */
-	uint32_t tid;              /* the kernel's number of the attached thread, for those who look from outside */
+	uint32_t tid;              /* the kernel's number of the attached thread; reports read it without the lock, as a hint */
 
 	/* written by other threads */
 	_Alignas(FALSE_SHARING_RANGE) struct lock lock;

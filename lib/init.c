@@ -33,8 +33,8 @@ static void place_early_memory(void)
 	thread_place();
 }
 
-/* A process that never allocates shall touch few pages here: what can wait for the first allocation does.
- * Among the first: programs' own constructors may start threads, and fork handlers registered later run before ours. */
+/* Touches few pages, for processes that never allocate: what can wait for the first allocation, waits. Early, since
+ * programs' own constructors may start threads, and fork handlers registered later run before ours. */
 __attribute__((constructor(101))) static void begin(void)
 {
 	options_read();

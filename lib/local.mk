@@ -71,7 +71,7 @@ core_rooms += \
 
 # layer 6: what programs call; libc's names are not part of the core
 core_rooms += \
-	lib/entry.h lib/entry.c \
+	lib/entry.h lib/entry.c lib/entry_free.c \
 	lib/region_entry.h lib/region_entry.c \
 	lib/resize.h lib/resize.c \
 	lib/region_calls.c \

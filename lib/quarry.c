@@ -114,7 +114,7 @@ size_t quarry_usable_size(const void *ptr)
 	if (ptr == NULL)
 		return 0;
 	uint32_t word = address_map_word(ptr);
-	size_t nbytes = resize_usable(ptr, word);
+	size_t nbytes = entry_usable(ptr, word);
 	if (unlikely(nbytes == 0))
 		entry_report_misuse("size of no block", ptr, word);
 	return nbytes;
@@ -133,7 +133,7 @@ void *quarry_malloc_usable(size_t nbytes, size_t *usable)
 {
 	void *ptr = entry_malloc(nbytes);
 	if (ptr != NULL && usable != NULL)
-		*usable = resize_usable(ptr, address_map_word(ptr));
+		*usable = entry_usable(ptr, address_map_word(ptr));
 	return ptr;
 }
 
@@ -142,7 +142,7 @@ size_t quarry_resize_in_place(void *ptr, size_t nbytes)
 	if (ptr == NULL)
 		return 0;
 	uint32_t word = address_map_word(ptr);
-	if (resize_usable(ptr, word) == 0) {
+	if (entry_usable(ptr, word) == 0) {
 		entry_report_misuse("resize of no block", ptr, word);
 		return 0;
 	}

@@ -9,7 +9,6 @@
 
 #include "arena_list.h"
 #include "entry.h"
-#include "large.h"
 #include "report.h"
 
 static void *out_of_memory(void)
@@ -35,10 +34,7 @@ static void *counted(struct quarry_heap *heap, void *ptr, size_t nbytes)
 	if (likely(rate == 0) || !sample_count_big(rate, nbytes) || !sample_is_due(rate, nbytes))
 		return ptr;
 	struct sample_owner owner = {heap, SAMPLE_OF_HEAP, heap->tag};
-	size_t usable = word_is_pool(word)  ? sizeclass_nbytes(word_szidx(word))
-			: word == WORD_SPAN ? span_usable(ptr)
-					    : large_usable(ptr);
-	sample_take_owned(rate, ptr, nbytes, usable, &owner);
+	sample_take_owned(rate, ptr, nbytes, entry_usable(ptr, word), &owner);
 	return ptr;
 }
 

@@ -12,19 +12,10 @@
 #include "purge.h"
 #include "span.h"
 
-size_t resize_usable(const void *ptr, uint32_t word)
-{
-	if (likely(word_is_pool(word)))
-		return entry_usable(ptr, word);
-	if (word == WORD_SPAN)
-		return (uintptr_t)ptr % POOL_SIZE == 0 && !span_is_of_cache(ptr) ? span_usable(ptr) : 0;
-	return guard_is(word) ? guard_usable(ptr) : large_usable(ptr);
-}
-
 bool resize_is_block(const void *ptr)
 {
 	uint32_t word = address_map_word(ptr);
-	if (likely(resize_usable(ptr, word) != 0))
+	if (likely(entry_usable(ptr, word) != 0))
 		return true;
 	const char *what = word == 0 ? "realloc of a foreign pointer" : "realloc of an interior pointer";
 	if (guard_is(word) || (QUARRY_HARDENED && word_is_pool(word) && !entry_is_interior(ptr, word)))
@@ -45,7 +36,7 @@ static size_t resize_hardened(void *ptr, uint32_t word, size_t nbytes)
 
 static size_t change(void *ptr, uint32_t word, size_t nbytes)
 {
-	size_t usable = resize_usable(ptr, word);
+	size_t usable = entry_usable(ptr, word);
 	if (guard_is(word))
 		return nbytes == usable || (!QUARRY_HARDENED && nbytes < usable) ? usable : 0;
 	struct quarry_heap *region = region_of(ptr, word);
@@ -60,7 +51,7 @@ static size_t change(void *ptr, uint32_t word, size_t nbytes)
 		done = large_resize(ptr, nbytes);
 	if (done)
 		entry_resized(ptr, nbytes);
-	return done ? resize_usable(ptr, word) : nbytes <= usable ? usable : 0;
+	return done ? entry_usable(ptr, word) : nbytes <= usable ? usable : 0;
 }
 
 size_t resize_in_place(void *ptr, uint32_t word, size_t nbytes)

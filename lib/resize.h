@@ -12,9 +12,6 @@
 #include "large.h"
 #include "region_entry.h"
 
-/** Usable bytes of the block that starts at ptr, whose word is given; 0 where none starts there. */
-size_t resize_usable(const void *ptr, uint32_t word);
-
 /** Reports a misuse, with errno ENOMEM, where no block starts at ptr, and returns false. */
 bool resize_is_block(const void *ptr);
 
@@ -41,7 +38,7 @@ void *resize_big(void *ptr, uint32_t word, size_t nbytes);
 static force_inline void *resize_block(void *ptr, size_t nbytes, void *(*allocate)(size_t), void (*release)(void *))
 {
 	uint32_t word = address_map_word(ptr);
-	size_t usable = resize_usable(ptr, word);
+	size_t usable = entry_usable(ptr, word);
 	if (unlikely(usable == 0) && !resize_is_block(ptr))
 		return NULL;
 	struct quarry_heap *region = region_of(ptr, word);

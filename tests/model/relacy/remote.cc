@@ -231,7 +231,7 @@ struct remote_model : rl::test_suite<remote_model, THREADS> {
 		remote_unlock(&heap[0]);
 	}
 
-	/* As entry.c and cache.c do: the word is read, then the block goes to whom it named. */
+	/* As entry_free.c and cache.c do: the word is read, then the block goes to whom it named. */
 	void free_one(struct block *freed)
 	{
 		freed->last_write = 1;
