@@ -48,7 +48,7 @@ takeover|thread.c|/^static void park/,/^}/s/^\tclaim_settle\(heap\);//
 takeover|thread.c|/^static void park/,/^}/s/^\theap->kind = HEAP_PARKED;//
 retire|arena_list.c|/^void arena_list_put/,/^}/s/lock_(take|drop)\(.*\);//
 retire|arena_list.c|s/^\t\trcu_wait_for_readers\(\);/\t\t;/
-retire|arena_list.c|s/^\t\tcds_list_del_rcu\(&arena->rcu_link\);/\t\t;/
+retire|arena_list.c|s/^\t\trcu_list_del\(&arena->rcu_link\);/\t\t;/
 retire|arena_list.c|/^static struct arena_object .take_empty/,/^}/s/^\t\tunlist\(on, arena\);//
 retire|arena_list.c|s/npins == 0 && in_grace == NULL;/npins == 0;/
 retire_lock|arena_list.c|/^static void wait_for_readers/,/^}/s/arena_list_reader_(un)?lock\(\);//
