@@ -189,8 +189,5 @@ void address_map_lock_for_fork(void)
 
 void address_map_unlock_after_fork(bool in_child)
 {
-	if (in_child)
-		lock_reset(&window_lock);
-	else
-		lock_drop(&window_lock, LOCK_META);
+	lock_after_fork(&window_lock, LOCK_META, in_child);
 }

@@ -542,16 +542,10 @@ void arena_list_lock_for_fork(void)
 
 void arena_list_unlock_after_fork(bool in_child)
 {
-	if (in_child) {
+	if (in_child)
 		npins = 0;
-		lock_reset(&list_lock);
-		lock_reset(&reader_lock);
-		for (unsigned node = 0; node < nodes_locked; node++)
-			lock_reset(&node_arenas[node].lock);
-		return;
-	}
-	lock_drop(&list_lock, LOCK_LIST);
-	lock_drop(&reader_lock, LOCK_LIST);
+	lock_after_fork(&list_lock, LOCK_LIST, in_child);
+	lock_after_fork(&reader_lock, LOCK_LIST, in_child);
 	for (unsigned node = nodes_locked; node-- > 0;)
-		lock_drop(&node_arenas[node].lock, LOCK_NODE);
+		lock_after_fork(&node_arenas[node].lock, LOCK_NODE, in_child);
 }

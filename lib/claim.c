@@ -511,8 +511,5 @@ void claim_unlock(void)
 
 void claim_unlock_after_fork(bool in_child)
 {
-	if (in_child)
-		lock_reset(&visit_lock);
-	else
-		claim_unlock();
+	lock_after_fork(&visit_lock, LOCK_VISIT, in_child);
 }

@@ -403,10 +403,7 @@ void guard_lock_for_fork(void)
 
 void guard_unlock_after_fork(bool in_child)
 {
-	if (in_child)
-		lock_reset(&guard_lock);
-	else
-		lock_drop(&guard_lock, LOCK_META);
+	lock_after_fork(&guard_lock, LOCK_META, in_child);
 }
 
 void guard_after_fork_child(void)

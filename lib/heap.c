@@ -412,14 +412,7 @@ void heap_lock_for_fork(void)
 
 void heap_unlock_after_fork(bool in_child)
 {
-	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap)) {
-		if (in_child)
-			lock_reset(&heap->lock);
-		else
-			heap_unlock(heap);
-	}
-	if (in_child)
-		lock_reset(&registry_lock);
-	else
-		lock_drop(&registry_lock, LOCK_REGISTRY);
+	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap))
+		lock_after_fork(&heap->lock, heap_rank(heap), in_child);
+	lock_after_fork(&registry_lock, LOCK_REGISTRY, in_child);
 }

@@ -245,8 +245,5 @@ void large_lock_for_fork(void)
 
 void large_unlock_after_fork(bool in_child)
 {
-	if (in_child)
-		lock_reset(&large_lock);
-	else
-		lock_drop(&large_lock, LOCK_META);
+	lock_after_fork(&large_lock, LOCK_META, in_child);
 }

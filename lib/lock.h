@@ -14,10 +14,10 @@
  *                                                          LIST      all arenas, unused objects
  *                                                          META      records, address map, large blocks
  *
- * No lock is held across a system call other than the futex itself (hardened, HEAP and SHARED also across the mprotect that
- * opens or closes a pool), nor across a call that may allocate; but
- * VISIT and CACHES are held across membarrier, VISIT across the purger's madvise and munmap too (no malloc or free waits
- * for them, short of running out of memory), and META while the window of the address map is fixed, once.
+ * No lock is held across a system call other than the futex itself (hardened, HEAP and SHARED also across the mprotect
+ * that opens or closes a pool), nor across a call that may allocate; but VISIT and CACHES are held across membarrier,
+ * VISIT across the purger's madvise and munmap too (no malloc or free waits for them, short of running out of memory),
+ * and META while the window of the address map is fixed, once.
  */
 #ifndef QUARRY_LOCK_H
 #define QUARRY_LOCK_H
@@ -84,6 +84,15 @@ static inline void lock_drop(struct lock *lock, enum lock_rank rank)
 static inline void lock_reset(struct lock *lock)
 {
 	atomic_store_explicit(&lock->word, 0, memory_order_relaxed);
+}
+
+/** Of a lock that was taken before a fork, in the parent or in the child. */
+static inline void lock_after_fork(struct lock *lock, enum lock_rank rank, bool in_child)
+{
+	if (in_child)
+		lock_reset(lock);
+	else
+		lock_drop(lock, rank);
 }
 
 #endif

@@ -78,8 +78,5 @@ void meta_lock_for_fork(void)
 
 void meta_unlock_after_fork(bool in_child)
 {
-	if (in_child)
-		lock_reset(&meta_lock);
-	else
-		lock_drop(&meta_lock, LOCK_META);
+	lock_after_fork(&meta_lock, LOCK_META, in_child);
 }

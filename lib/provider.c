@@ -132,8 +132,5 @@ void provider_lock_for_fork(void)
 
 void provider_unlock_after_fork(bool in_child)
 {
-	if (in_child)
-		lock_reset(&provider_lock);
-	else
-		lock_drop(&provider_lock, LOCK_META);
+	lock_after_fork(&provider_lock, LOCK_META, in_child);
 }

@@ -107,7 +107,7 @@ static struct block *first_pending(struct heap *heap, uint32_t *word)
 	*word = address_map_word(block);
 	if (likely(heap_is_free_block(block, *word)))
 		return block;
-	heap->pending = NULL; /* what hangs behind it is lost */
+	heap->pending = NULL; /* what hangs behind it is lost, and stays counted as waiting */
 	heap_report_misuse("double free or write after free", block, *word);
 	return NULL;
 }

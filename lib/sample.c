@@ -513,8 +513,5 @@ void sample_lock_for_fork(void)
 
 void sample_unlock_after_fork(bool in_child)
 {
-	if (in_child)
-		lock_reset(&sample_lock);
-	else
-		lock_drop(&sample_lock, LOCK_META);
+	lock_after_fork(&sample_lock, LOCK_META, in_child);
 }

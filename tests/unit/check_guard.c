@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * check_guard: guarded blocks where all calls meet them, what is reported of each misuse, whose faults are whose, and how
- * many there are.
+ * check_guard (guard.c, guard_report.c): guarded blocks where all calls meet them, what is reported of each misuse,
+ * whose faults are whose, and how many there are.
  */
 #include "unit.h"
 

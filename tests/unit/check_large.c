@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * check_large: blocks with mappings of their own: what is kept, split, merged and unmapped, and how they grow.
+ * check_large (large.c, large_record.c): blocks with mappings of their own: what is kept, split, merged and unmapped,
+ * and how they grow.
  */
 #include "emulated.h"
 #include "unit.h"
