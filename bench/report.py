@@ -16,6 +16,8 @@ import benchlib
 
 # What no row of Quarry's is to exceed, as a ratio to the best peer, where the report sets no limits of its own.
 LIMITS = {"time": 1.05, "memory": 1.15}
+# Of the peers that need at most this many times the fastest one's time the leanest is named, too.
+FAST = 1.5
 
 # Figures of single loads that are read for themselves rather than as a ratio.
 OWN_FIGURES = (
@@ -246,8 +248,13 @@ def verdict(time, memory):
 	if not means.get("quarry") or not sizes.get("quarry") or not peers:
 		return ""
 	fastest, leanest = min(peers, key=means.get), min(peers, key=sizes.get)
-	return "quarry: time %.3f of the fastest single peer (%s), memory %.3f of the leanest (%s)" % (
-		means["quarry"] / means[fastest], fastest, sizes["quarry"] / sizes[leanest], leanest)
+	rival = min((who for who in peers if means[who] <= FAST * means[fastest]), key=sizes.get)
+	texts = ["time %.3f of the fastest single peer (%s)" % (means["quarry"] / means[fastest], fastest)]
+	texts.append("memory %.3f of the leanest (%s)" % (sizes["quarry"] / sizes[leanest], leanest))
+	if rival != leanest:
+		texts.append("%.3f of the leanest of those within %.1f times the fastest's time (%s)" % (
+			sizes["quarry"] / sizes[rival], FAST, rival))
+	return "quarry: " + ", ".join(texts)
 
 
 def beyond(table, what, limit):
