@@ -15,7 +15,7 @@
 
 static struct lock visit_lock;
 
-static _Atomic unsigned holders; /* claim_hold without claim_release */
+static _Atomic unsigned holders TOUCHED_EARLY; /* claim_hold without claim_release */
 
 static bool has_barrier(void)
 {

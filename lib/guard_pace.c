@@ -13,7 +13,7 @@
 /* Slow paths between two looks at the clock. */
 #define LOOKS_APART 16
 
-_Atomic bool guard_pace_is_windowed;
+_Atomic bool guard_pace_is_windowed TOUCHED_EARLY;
 
 static uint64_t window_rate;       /* units of credit per byte while the window is open */
 static _Atomic uint64_t turn_at;   /* milliseconds: when it opens or closes */

@@ -12,7 +12,6 @@
 #include "limit.h"
 #include "node.h"
 #include "options.h"
-#include "os.h"
 #include "profile.h"
 #include "purge.h"
 #include "remote.h"
@@ -43,7 +42,6 @@ __attribute__((constructor(101))) static void begin(void)
 	stats_at_start();
 	profile_at_start();
 	guard_at_start();
-	os_barrier_ready();
 	fork_init();
 	if (node_init()) /* then no thread but this one runs */
 		place_early_memory();

@@ -31,10 +31,10 @@ static struct charge {
 	_Atomic size_t nbytes;
 } __attribute__((aligned(FALSE_SHARING_RANGE))) charges[LIMIT_GUARD + 1];
 
-_Atomic size_t limit_own;
+_Atomic size_t limit_own TOUCHED_EARLY;
 _Atomic uint64_t limit_refusals;
 struct limit_container limit_container;
-static _Atomic int pressure;
+static _Atomic int pressure TOUCHED_EARLY;
 
 /* Of the one thread that looks. */
 static _Atomic bool looking;

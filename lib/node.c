@@ -57,7 +57,7 @@ struct node_mask {
 struct node_counters node_counters[NODE_PLACES];
 
 /* NULL: one node. */
-static _Atomic(const struct topology *) published;
+static _Atomic(const struct topology *) published TOUCHED_EARLY;
 static _Atomic unsigned constant_node = CPU_DECIDES; /* stored before published is */
 static _Atomic int sole = -1; /* the kernel's number of the only node there is */
 static _Atomic uint64_t bind_failures;

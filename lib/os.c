@@ -20,7 +20,7 @@ struct os_counters os_counters;
 
 size_t os_page_size(void)
 {
-	static _Atomic size_t page_size;
+	static _Atomic size_t page_size TOUCHED_EARLY;
 	size_t nbytes = atomic_load_explicit(&page_size, memory_order_relaxed);
 	if (unlikely(nbytes == 0)) {
 		nbytes = getauxval(AT_PAGESZ);
@@ -221,7 +221,7 @@ bool os_move(void *address, size_t old_nbytes, void *target, size_t new_nbytes)
 }
 
 enum { BARRIER_UNKNOWN, BARRIER_READY, BARRIER_REFUSED };
-static _Atomic int barrier_state;
+static _Atomic int barrier_state TOUCHED_EARLY;
 
 bool os_barrier_ready(void)
 {

@@ -42,12 +42,12 @@
 #define INLINE_NBYTES ((size_t)1 << 20)
 
 enum { NONE, STARTING, RUNNING, REFUSED };
-static _Atomic int state;
-static _Atomic bool allowed;
+static _Atomic int state TOUCHED_EARLY;
+static _Atomic bool allowed TOUCHED_EARLY;
 static _Atomic uint32_t wake_word;
 static _Atomic uint64_t inline_deadline;
 /* Set before purge_allow. */
-static void (*attendant)(void);
+static void (*attendant)(void) TOUCHED_EARLY;
 static int attend_ms;
 static void (*_Atomic consulted)(bool all);
 

@@ -30,9 +30,9 @@ static thread_local_ie uint16_t patience;        /* so many are asked for within
 static thread_local_ie uint32_t moved_at;        /* ms, when that was */
 
 enum { KEY_NONE, KEY_MAKING, KEY_READY, KEY_REFUSED };
-static _Atomic int key_state;
-static pthread_key_t exit_key;
-static _Atomic unsigned nthreads;
+static _Atomic int key_state TOUCHED_EARLY;
+static pthread_key_t exit_key TOUCHED_EARLY;
+static _Atomic unsigned nthreads TOUCHED_EARLY;
 INSPECTED(thread_total, nthreads);
 
 static void at_thread_exit(void *unused);
