@@ -394,11 +394,10 @@ static __attribute__((noinline)) void *malloc_untabled(size_t nbytes)
 /* While the profile is on every small request comes this way: without a frame, the rest by tail calls. */
 void *entry_malloc_medium(size_t nbytes)
 {
-	uint64_t rate = sample_rate();
-	if (likely(rate == 0) || nbytes - 1 >= TABLE_LIMIT || QUARRY_BLOCK_BITS)
+	if (nbytes - 1 >= TABLE_LIMIT || QUARRY_BLOCK_BITS)
 		return malloc_untabled(nbytes);
 	unsigned szidx = sizeclass_of_tabled(nbytes);
-	if (sample_count(rate, nbytes))
+	if (sample_count(sample_rate(), nbytes)) /* by 0 where it was switched off meanwhile */
 		return malloc_due_or_not(nbytes, szidx);
 	struct block *block = cache_take(szidx);
 	return likely(block != NULL) ? block : allocate_small(szidx);

@@ -5,11 +5,17 @@
 #include "frame_table.h"
 
 #include <dlfcn.h>
+#include <link.h>
 #include <string.h>
+
+/* The index is sorted by address: where code begins and where its entry is, both relative to the index. */
+struct table_pair {
+	int32_t start, entry;
+};
 
 /* --- numbers ------------------------------------------------------------------------------------------------------ */
 
-uintptr_t table_unsigned(const uint8_t **at)
+uintptr_t table_unsigned_long(const uint8_t **at)
 {
 	uintptr_t value = 0;
 	for (unsigned shift = 0;; shift += 7) {
@@ -74,24 +80,48 @@ static bool read_encoded(const uint8_t **at, uint8_t encoding, uintptr_t *value)
 	}
 }
 
+/* --- objects ------------------------------------------------------------------------------------------------------ */
+
+/* What is compared of a library's file: its headers, and the build ID behind them. */
+#define FILE_NBYTES 1024
+
+/* The program itself stays. A library may make place for another one, with an index like its own. */
+static uint64_t identity_of(const struct table_object *object, bool is_program)
+{
+	const uint64_t *words = (const void *)object->start;
+	uint64_t last, hash;
+	memcpy(&last, &object->pairs[object->npairs - 1], sizeof(last));
+	hash = (uintptr_t)object->header ^ (uint64_t)object->npairs << 48 ^ last;
+	for (size_t i = 0; !is_program && i < FILE_NBYTES / sizeof(*words); i++)
+		hash = (hash ^ words[i]) * UINT64_C(0xff51afd7ed558ccd);
+	return hash;
+}
+
+bool table_object(uintptr_t pc, struct table_object *object)
+{
+	struct dl_find_object found;
+	if (_dl_find_object((void *)pc, &found) != 0 || found.dlfo_eh_frame == NULL)
+		return false;
+	const uint8_t *header = found.dlfo_eh_frame, *at = header + 4;
+	uintptr_t ignored;
+	if (header[0] != 1 || header[3] != 0x3b || !read_encoded(&at, header[1], &ignored) ||
+	    !read_encoded(&at, header[2], &object->npairs) || object->npairs == 0)
+		return false;
+	object->start = (uintptr_t)found.dlfo_map_start;
+	object->nbytes = (uintptr_t)found.dlfo_map_end - object->start;
+	object->header = header;
+	object->pairs = (const void *)at;
+	object->identity = identity_of(object, found.dlfo_link_map->l_name[0] == 0);
+	return true;
+}
+
 /* --- entries ------------------------------------------------------------------------------------------------------ */
 
-/* The index is sorted by address: pairs of where code begins and where its entry is, both relative to the index. */
-static const uint8_t *find_entry(uintptr_t pc)
+static const uint8_t *find_entry(const struct table_object *object, uintptr_t pc)
 {
-	struct dl_find_object object;
-	if (_dl_find_object((void *)pc, &object) != 0 || object.dlfo_eh_frame == NULL)
-		return NULL;
-	const uint8_t *header = object.dlfo_eh_frame, *at = header + 4;
-	uintptr_t ignored, n;
-	if (header[0] != 1 || header[3] != 0x3b || !read_encoded(&at, header[1], &ignored) ||
-	    !read_encoded(&at, header[2], &n) || n == 0)
-		return NULL;
-	struct pair {
-		int32_t start, entry;
-	} const *pairs = (const void *)at;
-	intptr_t wanted = (intptr_t)(pc - (uintptr_t)header);
-	size_t low = 0, high = n; /* pairs[low].start <= wanted < pairs[high].start, if any is */
+	const struct table_pair *pairs = object->pairs;
+	intptr_t wanted = (intptr_t)(pc - (uintptr_t)object->header);
+	size_t low = 0, high = object->npairs; /* pairs[low].start <= wanted < pairs[high].start, if any is */
 	while (high - low > 1) {
 		size_t middle = low + (high - low) / 2;
 		if (pairs[middle].start <= wanted)
@@ -99,7 +129,7 @@ static const uint8_t *find_entry(uintptr_t pc)
 		else
 			high = middle;
 	}
-	return pairs[low].start <= wanted ? header + pairs[low].entry : NULL;
+	return pairs[low].start <= wanted ? object->header + pairs[low].entry : NULL;
 }
 
 /* A common entry: "zR" and the like say how addresses are written, 'S' that the frame is a signal's. */
@@ -141,9 +171,9 @@ static bool read_common(const uint8_t *at, struct table_entry *entry)
 	return true;
 }
 
-bool table_entry(uintptr_t pc, struct table_entry *entry)
+bool table_entry(const struct table_object *object, uintptr_t pc, struct table_entry *entry)
 {
-	const uint8_t *at = find_entry(pc);
+	const uint8_t *at = find_entry(object, pc);
 	if (at == NULL)
 		return false;
 	uint32_t nbytes = table_u32(&at);

@@ -29,7 +29,9 @@ core_rooms += \
 	lib/meta.h lib/meta.c \
 	lib/limit.h lib/limit.c \
 	lib/counting.h lib/counting.c \
+	lib/frame_cache.h lib/frame_cache.c \
 	lib/frame_table.h lib/frame_table.c \
+	lib/frame_rules.h lib/frame_rules.c \
 	lib/unwind.h lib/unwind.c \
 	lib/sample.h lib/sample.c \
 	lib/guard_pace.h lib/guard_pace.c

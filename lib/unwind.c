@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Unwind: see unwind.h. A frame's entry is a program that says where the caller's registers are; it is run up to the
- * address in question, and what it says is done.
+ * Unwind: see unwind.h. For each frame, what its rules say of the caller's registers is done, or what its row says.
  */
 #include "unwind.h"
 
@@ -9,7 +8,8 @@
 #include <link.h>
 #include <string.h>
 
-#include "frame_table.h"
+#include "frame_cache.h"
+#include "frame_rules.h"
 #include "os.h"
 
 /* Where this function is. */
@@ -30,28 +30,13 @@
 
 /* No frame lies further up than this. */
 #define STACK_MOST_NBYTES ((uintptr_t)1 << 30)
-#define REMEMBERED 8
 #define LEAST_PAGE_BITS 12 /* memory ends at multiples of this, whatever a page is */
 
 struct state {
 	uintptr_t pc, sp, fp;
-	uintptr_t bottom; /* of the stack, as far as it is read */
-	uintptr_t page;   /* number of one that can be read */
-};
-
-enum how { SAME, UNDEFINED, AT_OFFSET, AT_EXPRESSION, UNKNOWN };
-
-struct rule {
-	enum how how;
-	intptr_t offset;
-	const uint8_t *expression; /* its length first */
-};
-
-struct rules {
-	unsigned cfa_register;
-	intptr_t cfa_offset;
-	const uint8_t *cfa_expression; /* NULL: register and offset */
-	struct rule fp, ra;
+	uintptr_t bottom;           /* of the stack, as far as it is read */
+	uintptr_t page;             /* number of one that can be read */
+	struct table_object object; /* that the last frame was of */
 };
 
 bool unwind_is_known(void)
@@ -149,163 +134,9 @@ static bool evaluate(struct state *state, const uint8_t *at, uintptr_t first, ui
 	return true;
 }
 
-/* --- programs ----------------------------------------------------------------------------------------------------- */
-
-static void set_rule(struct rules *rules, uintptr_t number, struct rule rule)
-{
-	if (number == REG_FP)
-		rules->fp = rule;
-	else if (number == REG_RA)
-		rules->ra = rule;
-}
-
-static void restore_rule(struct rules *rules, uintptr_t number, const struct rules *initial)
-{
-	if (number == REG_FP)
-		rules->fp = initial->fp;
-	else if (number == REG_RA)
-		rules->ra = initial->ra;
-}
-
-static struct rule offset_rule(intptr_t offset)
-{
-	return (struct rule){.how = AT_OFFSET, .offset = offset};
-}
-
-/* An expression: its place, with the length in front. */
-static const uint8_t *skip_expression(const uint8_t **at)
-{
-	const uint8_t *place = *at;
-	uintptr_t nbytes = table_unsigned(at);
-	*at += nbytes;
-	return place;
-}
-
-/* What sets the frame's address. False: the operation is none of these. */
-static bool run_cfa(uint8_t op, const uint8_t **at, const struct table_entry *entry, struct rules *rules)
-{
-	switch (op) {
-	case 0x0c: /* def_cfa */
-	case 0x12: /* def_cfa_sf */
-		rules->cfa_register = (unsigned)table_unsigned(at);
-		rules->cfa_offset = op == 0x0c ? (intptr_t)table_unsigned(at) : table_signed(at) * entry->data_align;
-		rules->cfa_expression = NULL;
-		return true;
-	case 0x0d: /* def_cfa_register */
-		rules->cfa_register = (unsigned)table_unsigned(at);
-		rules->cfa_expression = NULL;
-		return true;
-	case 0x0e: /* def_cfa_offset */
-		rules->cfa_offset = (intptr_t)table_unsigned(at);
-		return true;
-	case 0x13: /* def_cfa_offset_sf */
-		rules->cfa_offset = table_signed(at) * entry->data_align;
-		return true;
-	case 0x0f: /* def_cfa_expression */
-		rules->cfa_expression = skip_expression(at);
-		return true;
-	default:
-		return false;
-	}
-}
-
-/* What says where a register was saved. False: the operation is none of these. */
-static bool run_register(uint8_t op, const uint8_t **at, const struct table_entry *entry, struct rules *rules,
-			 const struct rules *initial)
-{
-	if (op != 0x05 && op != 0x11 && (op < 0x06 || op > 0x09) && op != 0x10 && op != 0x14 && op != 0x15 && op != 0x16)
-		return false;
-	uintptr_t number = table_unsigned(at);
-	switch (op) {
-	case 0x05: /* offset_extended */
-		set_rule(rules, number, offset_rule((intptr_t)table_unsigned(at) * entry->data_align));
-		return true;
-	case 0x11: /* offset_extended_sf */
-		set_rule(rules, number, offset_rule(table_signed(at) * entry->data_align));
-		return true;
-	case 0x06: /* restore_extended */
-		restore_rule(rules, number, initial);
-		return true;
-	case 0x07: /* undefined */
-		set_rule(rules, number, (struct rule){.how = UNDEFINED});
-		return true;
-	case 0x08: /* same_value */
-		set_rule(rules, number, (struct rule){.how = SAME});
-		return true;
-	case 0x10: /* expression */
-		set_rule(rules, number, (struct rule){.how = AT_EXPRESSION, .expression = skip_expression(at)});
-		return true;
-	case 0x16: /* val_expression */
-		skip_expression(at);
-		break;
-	case 0x15: /* val_offset_sf */
-		table_signed(at);
-		break;
-	default: /* register, val_offset */
-		table_unsigned(at);
-		break;
-	}
-	set_rule(rules, number, (struct rule){.how = UNKNOWN});
-	return true;
-}
-
-/* Code that an advance moves over; -1: no advance. */
-static intptr_t run_advance(uint8_t op, const uint8_t **at)
-{
-	uint16_t two;
-	switch (op) {
-	case 0x02:
-		return *(*at)++;
-	case 0x03:
-		memcpy(&two, *at, sizeof(two));
-		*at += sizeof(two);
-		return two;
-	case 0x04:
-		return (intptr_t)table_u32(at);
-	default:
-		return op >> 6 == 1 ? op & 0x3f : -1;
-	}
-}
-
-/* Run the operations that hold at pc; initial is what those of the common entry have set. */
-static bool run(const uint8_t *at, const uint8_t *end, const struct table_entry *entry, uintptr_t pc, struct rules *rules,
-		const struct rules *initial)
-{
-	struct rules remembered[REMEMBERED];
-	unsigned n = 0;
-	uintptr_t place = entry->start;
-	while (at < end) {
-		uint8_t op = *at++;
-		intptr_t advance = run_advance(op, &at);
-		if (advance >= 0) {
-			place += (uintptr_t)advance * entry->code_align;
-			if (place > pc)
-				return true;
-		} else if (op >> 6 == 2) { /* offset */
-			set_rule(rules, op & 0x3f, offset_rule((intptr_t)table_unsigned(&at) * entry->data_align));
-		} else if (op >> 6 == 3) { /* restore */
-			restore_rule(rules, op & 0x3f, initial);
-		} else if (op == 0x0a) { /* remember_state */
-			if (n == REMEMBERED)
-				return false;
-			remembered[n++] = *rules;
-		} else if (op == 0x0b) { /* restore_state */
-			if (n == 0)
-				return false;
-			*rules = remembered[--n];
-		} else if (op == 0x2e) { /* GNU_args_size */
-			table_unsigned(&at);
-		} else if (op != 0 && op != 0x2d && !run_cfa(op, &at, entry, rules) &&
-			   !run_register(op, &at, entry, rules, initial)) {
-			return false; /* 0x2d: the return address is signed, on aarch64 */
-		}
-	}
-	return true;
-}
-
 /* --- frames ------------------------------------------------------------------------------------------------------- */
 
-static bool apply(struct state *state, const struct rule *rule, uintptr_t cfa, uintptr_t *value)
+static bool apply(struct state *state, const struct frame_rule *rule, uintptr_t cfa, uintptr_t *value)
 {
 	uintptr_t place = cfa + (uintptr_t)rule->offset;
 	switch (rule->how) {
@@ -332,31 +163,53 @@ static uintptr_t strip(uintptr_t pc)
 #endif
 }
 
-/* To the caller. False: this was the outermost frame, or the tables end here. */
-static bool step(struct state *state, bool innermost)
+/* False: this was the outermost frame, or the stack is not one. */
+static bool enter(struct state *state, uintptr_t cfa, uintptr_t ra, uintptr_t fp)
 {
-	struct table_entry entry;
-	struct rules rules = {.ra.how = UNKNOWN}, initial;
-	uintptr_t at = state->pc - !innermost; /* a call may be a function's last instruction */
-	uintptr_t cfa, ra = 0, fp = state->fp;
-	if (!table_entry(at, &entry) || !run(entry.initial, entry.initial_end, &entry, UINTPTR_MAX, &rules, &rules))
-		return false;
-	initial = rules;
-	if (entry.is_signal || !run(entry.program, entry.program_end, &entry, at, &rules, &initial))
-		return false;
-	if (rules.cfa_expression != NULL ? !evaluate(state, rules.cfa_expression, 0, &cfa)
-					 : !get_register(state, rules.cfa_register, &cfa))
-		return false;
-	if (rules.cfa_expression == NULL)
-		cfa += (uintptr_t)rules.cfa_offset;
-	if (!apply(state, &rules.ra, cfa, &ra) || cfa <= state->sp)
-		return false;
-	if (rules.fp.how != UNDEFINED && !apply(state, &rules.fp, cfa, &fp))
+	if (cfa <= state->sp)
 		return false;
 	state->pc = strip(ra);
 	state->sp = cfa;
 	state->fp = fp;
 	return state->pc != 0;
+}
+
+static bool follow_row(struct state *state, struct frame_row row)
+{
+	uintptr_t cfa = (row.from_fp ? state->fp : state->sp) + row.cfa_offset, ra, fp = state->fp;
+	return row.ra != 0 && read_stack(state, cfa + (uintptr_t)row.ra * sizeof(ra), &ra) &&
+	       (row.fp == 0 || read_stack(state, cfa + (uintptr_t)row.fp * sizeof(fp), &fp)) &&
+	       enter(state, cfa, ra, fp);
+}
+
+static bool follow_rules(struct state *state, const struct frame_rules *rules)
+{
+	uintptr_t cfa, ra = 0, fp = state->fp;
+	if (rules->cfa_expression != NULL ? !evaluate(state, rules->cfa_expression, 0, &cfa)
+					  : !get_register(state, rules->cfa_register, &cfa))
+		return false;
+	if (rules->cfa_expression == NULL)
+		cfa += (uintptr_t)rules->cfa_offset;
+	return apply(state, &rules->ra, cfa, &ra) &&
+	       (rules->fp.how == UNDEFINED || apply(state, &rules->fp, cfa, &fp)) && enter(state, cfa, ra, fp);
+}
+
+/* To the caller. False: it ends here. */
+static bool step(struct state *state, bool innermost)
+{
+	uintptr_t at = state->pc - !innermost; /* a call may be a function's last instruction */
+	struct frame_row row;
+	struct frame_rules rules;
+	if (at - state->object.start >= state->object.nbytes && !table_object(at, &state->object))
+		return false;
+	uint64_t key = frame_key(at, state->object.identity);
+	if (likely(frame_cache_find(key, &row)))
+		return follow_row(state, row);
+	if (!frame_rules_read(&state->object, at, &rules))
+		return false;
+	if (frame_rules_pack(&rules, &row))
+		frame_cache_put(key, row);
+	return follow_rules(state, &rules);
 }
 
 __attribute__((noinline)) unsigned unwind_stack(uintptr_t *frames, unsigned most)

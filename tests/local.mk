@@ -42,6 +42,7 @@ UNIT_TESTS = \
 	tests/unit/check_stats \
 	tests/unit/check_stats_output \
 	tests/unit/check_thread \
+	tests/unit/check_unwind \
 	tests/unit/check_walk
 
 # A suite of these once more, with rooms that count.
@@ -212,6 +213,7 @@ TEST_FILES = \
 	tests/schedule/system.c \
 	tests/stress/stress.h \
 	tests/unit/emulated.h \
+	tests/unit/framed.c \
 	tests/unit/heaps.h \
 	tests/unit/kernel.h \
 	tests/unit/machine.h \
@@ -308,6 +310,16 @@ tests_unit_check_counted_SOURCES = tests/unit/check_counting.c
 tests_unit_check_counted_CPPFLAGS = $(AM_CPPFLAGS) -DQUARRY_COUNTING=1
 tests_unit_check_counted_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_check_counted_LDADD = lib/libquarry_core_counting.la $(CHECK_LIBS)
+
+# Libraries that take each other's place, and differ in one number.
+framed = tests/unit/framed_small.so tests/unit/framed_large.so
+EXTRA_tests_unit_check_unwind_DEPENDENCIES = $(framed)
+tests/unit/framed_small.so: framed_nbytes = 1000
+tests/unit/framed_large.so: framed_nbytes = 2000
+$(framed): tests/unit/framed.c
+	$(AM_V_GEN)$(MKDIR_P) tests/unit && \
+	$(CC) $(CFLAGS) -DFRAMED_NBYTES=$(framed_nbytes) -fPIC -shared -Wl,--build-id -o $@ $(srcdir)/tests/unit/framed.c
+CLEANFILES += $(framed)
 
 unit_objects = $(UNIT_TESTS:=.$(OBJEXT))
 $(unit_objects): AM_CFLAGS += $(CHECK_CFLAGS)
