@@ -12,8 +12,8 @@
 #define PROBE2(name, a, b) STAP_PROBE2(quarry, name, a, b)
 #define PROBE3(name, a, b, c) STAP_PROBE3(quarry, name, a, b, c)
 #else
-#define PROBE2(name, a, b) ((void)0)
-#define PROBE3(name, a, b, c) ((void)0)
+#define PROBE2(name, a, b) ((void)(a), (void)(b))
+#define PROBE3(name, a, b, c) ((void)(a), (void)(b), (void)(c))
 #endif
 
 #endif
