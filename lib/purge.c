@@ -43,6 +43,7 @@
 
 enum { NONE, STARTING, RUNNING, REFUSED };
 static _Atomic int state TOUCHED_EARLY;
+/* Set once (release), with what was set before it; read by whoever hints (acquire). */
 static _Atomic bool allowed TOUCHED_EARLY;
 static _Atomic uint32_t wake_word;
 static _Atomic uint64_t inline_deadline;
@@ -108,11 +109,13 @@ static void advance_tick(void)
 
 /* --- the thread ------------------------------------------------------------------------------------------------- */
 
-/* A hint that came just before relied on this thread: look once more after letting go of the post. */
+/* A hint that came just before relied on this thread: look once more after letting go of the post. Those who hint look at
+ * it by a relaxed load, and what they freed is counted by relaxed stores: by the barrier one of the two is seen. */
 static bool may_end(void)
 {
 	int none = NONE;
 	atomic_store(&state, NONE);
+	os_barrier();
 	return dirty_nbytes() <= DIRTY_LEAST_NBYTES || !atomic_compare_exchange_strong(&state, &none, RUNNING);
 }
 
@@ -145,6 +148,7 @@ static uint8_t age_under(enum limit_pressure pressure)
 static void *purger(void *unused)
 {
 	(void)unused;
+	atomic_store(&state, RUNNING);
 	uint64_t busy_at = os_milliseconds();
 	for (unsigned turn = 1;; turn++) {
 		enum limit_pressure pressure = wait_for_tick();
@@ -188,10 +192,9 @@ static void start(void)
 	if (!atomic_compare_exchange_strong(&state, &expected, STARTING))
 		return;
 	int saved_errno = errno;
-	bool made = make_thread();
+	if (!make_thread()) /* else the state is that thread's: it may have ended already, and the next one begun */
+		atomic_store(&state, REFUSED);
 	errno = saved_errno;
-	expected = STARTING;
-	atomic_compare_exchange_strong(&state, &expected, made ? RUNNING : REFUSED);
 }
 
 /* --- inline ----------------------------------------------------------------------------------------------------- */
@@ -215,13 +218,13 @@ static void purge_inline(void)
 
 void purge_allow(void)
 {
-	atomic_store_explicit(&allowed, true, relaxed);
+	atomic_store_explicit(&allowed, true, memory_order_release);
 }
 
 void purge_hint(void)
 {
 	int now = atomic_load_explicit(&state, relaxed);
-	if (likely(now == RUNNING || now == STARTING) || !atomic_load_explicit(&allowed, relaxed) ||
+	if (likely(now == RUNNING || now == STARTING) || !atomic_load_explicit(&allowed, memory_order_acquire) ||
 	    options.purge == OPTION_PURGE_OFF || slot.state != SLOT_READY)
 		return;
 	guard_pace_pass();

@@ -191,10 +191,14 @@ TEST_FILES = \
 	tests/model/claim.pml \
 	tests/model/fork_lists.pml \
 	tests/model/fork_locks.pml \
+	tests/model/relacy/arenas.h \
+	tests/model/relacy/blocks.h \
 	tests/model/relacy/claim.cc \
 	tests/model/relacy/fork.cc \
 	tests/model/relacy/lock.cc \
+	tests/model/relacy/purger.cc \
 	tests/model/relacy/remote.cc \
+	tests/model/relacy/retire.cc \
 	tests/model/relacy/shim.h \
 	tests/model/park.pml \
 	tests/model/remote.pml \

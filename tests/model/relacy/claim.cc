@@ -24,31 +24,6 @@ struct block {
 	unsigned szidx;
 };
 
-static struct block *block_next(const struct block *block)
-{
-	return (struct block *)block->next;
-}
-
-static void block_set_next(struct block *block, struct block *next)
-{
-	block->next = next;
-}
-
-/* Marks are for misuse, of which the models have none. */
-static bool block_claim(struct block *)
-{
-	return true;
-}
-
-static bool heap_is_free_block(const struct block *, uint32_t)
-{
-	return true;
-}
-
-static void heap_report_misuse(const char *what, const void *, uint32_t)
-{
-	RL_ASSERT(what == NULL);
-}
 typedef racy<struct block *> block_link;
 
 /* --- what stands for lib/heap.h ----------------------------------------------------------------------------------- */
@@ -99,6 +74,8 @@ struct heap {
 	struct lock lock;
 };
 
+#include "blocks.h"
+
 /* Of the model that runs. */
 static struct slot *slots;
 static struct heap *only, *empty;
@@ -125,16 +102,6 @@ static struct heap *heap_first()
 static struct heap *heap_next(const struct heap *)
 {
 	return NULL;
-}
-
-static void heap_lock(struct heap *heap)
-{
-	lock_take(&heap->lock, LOCK_HEAP);
-}
-
-static void heap_unlock(struct heap *heap)
-{
-	lock_drop(&heap->lock, LOCK_HEAP);
 }
 
 static void heap_release_empty(struct heap *) {}

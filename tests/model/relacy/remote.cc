@@ -31,32 +31,6 @@ struct block {
 	int put;
 };
 
-static struct block *block_next(const struct block *block)
-{
-	return (struct block *)block->next;
-}
-
-static void block_set_next(struct block *block, struct block *next)
-{
-	block->next = next;
-}
-
-/* Marks are for misuse, of which the models have none. */
-static bool block_claim(struct block *)
-{
-	return true;
-}
-
-static bool heap_is_free_block(const struct block *, uint32_t)
-{
-	return true;
-}
-
-static void heap_report_misuse(const char *what, const void *, uint32_t)
-{
-	RL_ASSERT(what == NULL);
-}
-
 enum heap_kind { HEAP_ATTACHED, HEAP_PARKED };
 
 /* There is one class here, so nothing is kept for another. */
@@ -81,6 +55,8 @@ struct heap {
 	unsigned node;
 	struct cache cache;
 };
+
+#include "blocks.h"
 
 /* One node: nothing is counted between nodes. */
 static struct slot {
@@ -125,19 +101,9 @@ static size_t heap_out_of_own(const struct heap *)
 	return 0;
 }
 
-static void heap_lock(struct heap *heap)
-{
-	lock_take(&heap->lock, LOCK_HEAP);
-}
-
 static bool heap_try_lock(struct heap *heap)
 {
 	return lock_try(&heap->lock, LOCK_HEAP);
-}
-
-static void heap_unlock(struct heap *heap)
-{
-	lock_drop(&heap->lock, LOCK_HEAP);
 }
 
 static uint32_t address_map_word(const struct block *block)

@@ -3,9 +3,10 @@
 # Run the library's own source under Relacy, which explores schedules and what the memory orders let a thread see; then
 # the same with one thing changed in the source, which must be caught: run.sh [MODEL...], by default all.
 #
-# QUARRY_MODEL_EXECUTIONS of each model as it is (200000), a fifth of that at most of each mutation. In Relacy a
-# sequentially consistent load sees the newest value whatever came before it, so that the weakening of a single one of
-# two such accesses is not always seen: the models for spin (tests/model/run.sh) have those orders as mutations.
+# QUARRY_MODEL_EXECUTIONS of each model as it is (200000; of retire and purger, which are longer, a tenth of that), a
+# fifth of that at most of each mutation. In Relacy a sequentially consistent load sees the newest value whatever came
+# before it, so that the weakening of a single one of two such accesses is not always seen: the models for spin
+# (tests/model/run.sh) have those orders as mutations.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 lib=$PWD/../../../lib
@@ -18,8 +19,9 @@ skip() {
 [ -n "${QUARRY_HAVE_CXX-yes}" ] || skip "no C++ compiler (Debian: g++)"
 read -r -a compile <<<"${CXX:-g++}"
 executions=${QUARRY_MODEL_EXECUTIONS:-200000}
-models=(lock remote claim fork)
+models=(lock remote claim fork retire purger)
 [ $# -eq 0 ] || models=("$@")
+declare -A parts=([retire]=10 [purger]=10) # of the executions, one
 
 # A line each: model, file of lib/, what is changed (sed -E).
 mutations='
@@ -53,6 +55,38 @@ fork|claim.c|/for_doubtful\(note_link\)/,/all_notes_hold/s/!os_barrier\(\)/false
 fork|claim.c|s/notes_are_good = all_notes_hold\(\);/notes_are_good = true;/
 fork|claim.c|s/heap->taken \? NULL : heap->seen_next;/heap->seen_head;/
 remote|remote.c|s/heap->pending = block_next\(block\);/;/
+retire|arena_list.c|s/^\t\trcu_wait_for_readers\(\);/\t\t;/
+retire|arena_list.c|/^void wait_for_readers/,/^}/s/^\tarena_list_reader_(un)?lock\(\);//
+retire|arena_list.c|s/^\t\trcu_list_del\(&arena->rcu_link\);/\t\t;/
+retire|arena_list.c|/ \*take_empty\(/,/^}/s/^\t\tunlist\(on, arena\);//
+retire|arena_list.c|s/npins == 0 && in_grace/in_grace/
+retire|arena_list.c|s/ && in_grace == NULL;/;/
+retire|arena_list.c|/^void arena_list_pin/,/^}/s/lock_(take|drop)\(.*\);//
+retire|arena_list.c|/^bool arena_list_retire/,/^}/{s/^\tbool by_rcu.*//; s/^\tbool barrier_works.*/&\n\tbool by_rcu = has_rcu_readers;/}
+retire|arena_list.c|/ \*take_past_grace\(/,/^}/s/^\tlock_(take|drop)\(.*\);//
+retire|thread.c|s/^\tarena_list_admit_rcu\(\);//
+retire|purge.c|/^void retire/,/^}/s/claim_(un)?lock\(\);//
+retire|rcu.c|s/calls, memory_order_release/calls, memory_order_relaxed/
+retire|rcu.c|s/memory_order_acquire/memory_order_relaxed/
+retire|rcu.h|s/rcu_dereference\(link->next\)/atomic_load_explicit(\&link->next, memory_order_relaxed)/
+retire|arenas.h|s/link, memory_order_release/link, memory_order_relaxed/
+retire|arenas.h|/call_synchronize/,/^\t}/s/os_barrier\(\);//
+purger|purge.c|/^bool may_end/,/^}/s/^\tos_barrier\(\);//
+purger|purge.c|s/^\tatomic_store\(&state, NONE\);/\tbool calm = dirty_nbytes() == 0;\n&/; s/return dirty_nbytes\(\) <= DIRTY_LEAST_NBYTES/return calm/
+purger|purge.c|s/ .. !atomic_compare_exchange_strong\(&state, &none, RUNNING\)//
+purger|purge.c|/^void start/,/^}/s/!atomic_compare_exchange_strong.*\)\)/atomic_load(\&state) != NONE)/
+purger|purge.c|s/^\tif \(!make_thread\(\)\).*/\tbool made = make_thread();/; s/^\t\tatomic_store\(&state, REFUSED\);/\tatomic_store(\&state, made ? RUNNING : REFUSED);/
+purger|purge.c|s/&allowed, true, memory_order_release/\&allowed, true, relaxed/
+purger|purge.c|s/&allowed, memory_order_acquire/\&allowed, relaxed/
+purger|purge.c|s/call, memory_order_release/call, relaxed/
+purger|purge.c|s/&consulted, memory_order_acquire/\&consulted, relaxed/
+purger|purge.c|/^void purge_wake/,/^}/s/^\tos_wake\(.*//
+purger|purge.c|/^void purge_wake/,/^}/{s/^\tatomic_store.*//; s/^\tos_wake.*/&\n\tatomic_store(\&wake_word, 1);/}
+purger|purge.c|s/^\t\twoken = atomic_exchange.*//; s/^\t\tpressure = limit_look.*/&\n\t\twoken = atomic_exchange(\&wake_word, 0) != 0;/
+purger|arena_list.c|/^struct arena_run take_old/,/^}/s/lock_(take|drop)\(.*\);//
+purger|arena_list.c|s/^\t\tclean = purge_run\(run\);/\t\tarena_list_put(run.address, run.nunits, true);\n&/; s/^\t\tarena_list_put.*clean\);//
+purger|arena_list.c|s/run.nunits, clean\);/run.nunits, true);/
+purger|arena_list.c|/^void arena_list_put/,/^}/{s/^\taddress_map_set.*//; s/^\tlock_drop.*/&\n\taddress_map_set(address, nunits, 0);/}
 '
 
 # The sources that the models compile, as C++: atomics are types of the shim, and lists are short.
@@ -69,7 +103,37 @@ prepare() {
 			-e 's/^#define SPINS .*/#define SPINS 1/; s/static thread_local_ie volatile/static thread_local/' \
 			"$lib/$file" >"$1/$file"
 	done
-	cp shim.h ./*.cc "$1"
+	for file in "${members[@]}"; do
+		as_members "$file" >"$1/$file"
+	done
+	cp ./*.h ./*.cc "$1"
+}
+
+# What arenas.h and its models include in a struct, whose members static variables and functions become. Those of plain
+# types must not be raced for.
+members=(address_map.h address_map.c rcu.h rcu.c arena_list.h arena_list.c thread.c purge.c walk.c)
+as_members() {
+	local functions=
+	case $1 in
+	address_map.h) functions='address_map_word' ;;
+	address_map.c) functions='address_map_set' ;;
+	thread.c) functions='is_registered|thread_reader_enter|thread_reader_leave|thread_may_be_reading' ;;
+	walk.c) functions='walk_arena|quarry_walk|is_in_an_arena' ;;
+	esac
+	sed -n -E "${functions:+/^struct [a-z]+ \{/,/^\}/p; /^[a-z].*[ *]($functions)\(.*\)\$/,/^\}/}p" "$lib/$1" |
+		sed -E -e 's/ TOUCHED_EARLY;/;/; /^#include/d; /^extern/d; /^static/!{/^[a-z].*\);$/d}' \
+			-e '/ \*open_library\(|^static bool make_thread|^bool arena_list_take_at/,/^\}/d' \
+			-e 's/&rcu_linked != NULL \? &rcu_linked : //; s/([^_])slot\./\1own_slot()->/g' \
+			-e 's/__atomic_load_n\((.*), __ATOMIC_RELAXED\)/atomic_load_explicit(\1, memory_order_relaxed)/' \
+			-e 's/^static struct arena_object \*in_grace, \*/zeroed<struct arena_object *> in_grace, /' \
+			-e 's/^(static |\t)(struct arena_object \*|unsigned |bool |uint32_t )([a-z_]+(\[BUCKETS\])?);/\1zeroed<\2> \3;/' \
+			-e 's/^(static |\t)(void|int) \(\*([a-z_]+)\)\(void\);/\1zeroed<\2 (*)(void)> \3;/' \
+			-e 's/_Atomic (u?int[0-9]+_t|size_t|bool|int|unsigned)/shared<\1>/' \
+			-e 's/^static (const struct rcu_calls \*|char \*)_Atomic /static shared<\1> /' \
+			-e 's/^static void \(\*_Atomic ([a-z]+)\)\(bool all\)/static shared<void (*)(bool all)> \1/' \
+			-e 's/\? NULL : on/? (struct arena_object *)NULL : on/; s/\(uintptr_t\)arena->/(uintptr_t)(char *)arena->/' \
+			-e 's/^#define BUCKETS .*/#define BUCKETS 2/; s/^#define TICKS_PER_DECAY .*/#define TICKS_PER_DECAY 1/' \
+			-e 's/^#define (DIRTY_LEAST_NBYTES|QUIET_MS) .*/#define \1 0/; s/^static (inline )?//'
 }
 
 # check MODEL EXECUTIONS OPTIMISATION DIRECTORY: its report is DIRECTORY/report, with its status at the end.
@@ -84,6 +148,16 @@ check() {
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+
+# Relacy itself takes half the time of compiling a model.
+flags=(-std=gnu++17 -w)
+for optimisation in -O0 -O1; do
+	mkdir "$work/$optimisation"
+	echo '#include <relacy/relacy.hpp>' >"$work/$optimisation/relacy.h"
+	"${compile[@]}" "${flags[@]}" "$optimisation" -x c++-header -o "$work/$optimisation/relacy.h.gch" \
+		"$work/$optimisation/relacy.h" &
+done
+wait
 
 running=0
 in_background() {
@@ -103,7 +177,7 @@ for model in "${models[@]}"; do
 	mkdir "$work/$model"
 	prepare "$work/$model"
 	names+=("$model")
-	in_background check "$model" "$executions" -O1 "$work/$model"
+	in_background check "$model" "$((executions / ${parts[$model]:-1}))" -O1 "$work/$model"
 	n=0
 	while IFS='|' read -r of file change; do
 		[ "$of" = "$model" ] || continue

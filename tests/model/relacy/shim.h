@@ -38,10 +38,27 @@
 #define memory_order_release rl::mo_release
 #define memory_order_seq_cst rl::mo_seq_cst
 
+/* Relacy's history has only what converts to void *. */
+template <typename T> struct opaque {
+	rl::atomic<void *> cell;
+	opaque(T value) : cell((void *)value) {}
+	T load(rl::memory_order order, rl::debug_info_param info) const { return (T)cell.load(order, info); }
+	void store(T value, rl::memory_order order, rl::debug_info_param info) { cell.store((void *)value, order, info); }
+};
+template <typename T> struct cell_of {
+	typedef rl::atomic<T> type;
+};
+template <typename T> struct cell_of<const T *> {
+	typedef opaque<const T *> type;
+};
+template <typename Result, typename... Args> struct cell_of<Result (*)(Args...)> {
+	typedef opaque<Result (*)(Args...)> type;
+};
+
 template <typename T> struct shared {
-	rl::atomic<T> cell;
+	typename cell_of<T>::type cell;
 	shared() : cell(T()) {}
-	operator T() { return cell.load(rl::mo_seq_cst, $); }
+	operator T() const { return cell.load(rl::mo_seq_cst, $); }
 	shared &operator=(T value)
 	{
 		cell.store(value, rl::mo_seq_cst, $);
@@ -73,6 +90,16 @@ template <typename T> struct plain {
 		return *this;
 	}
 	plain &operator=(const plain &other) { return *this = (T)other; }
+	plain &operator|=(T bits) { return *this = (T)*this | bits; }
+	plain &operator&=(T bits) { return *this = (T)*this & bits; }
+	T operator++(int) { return add(1); }
+	T operator--(int) { return add(-1); }
+	T add(int n)
+	{
+		T before = *this;
+		*this = before + n;
+		return before;
+	}
 };
 
 #define atomic_load_explicit(object, order) (object)->cell.load(order, $)
