@@ -35,7 +35,7 @@
 #define PROBE3(name, a, b, c) ((void)0)
 #define CDS_LIST_HEAD(name) struct cds_list_head name
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
-#define rcu_dereference(pointer) atomic_load_explicit(&(pointer), rl::mo_consume)
+#define rcu_dereference(pointer) slowly(atomic_load_explicit(&(pointer), rl::mo_consume))
 
 /* As static variables begin. */
 template <typename T> struct zeroed : plain<T> {
@@ -195,6 +195,12 @@ struct arenas {
 	{
 		for (int i = rl::rand(one_in) == 0 ? 300 : 0; i > 0; i--)
 			rl::yield(1, $);
+	}
+
+	template <typename T> T slowly(T found)
+	{
+		dawdle(8);
+		return found;
 	}
 
 	virtual bool make_thread() { return false; }

@@ -21,12 +21,10 @@ typedef int (*quarry_walk_fn)(const struct quarry_block *block, void *arg);
 struct retire_model : arenas, rl::test_suite<retire_model, THREADS> {
 	struct lock heap;
 	shared<char *> held; /* a unit of the worker's, under its heap's lock */
-	bool without_rcu;
 
 	void before()
 	{
-		without_rcu = rl::rand(4) == 0;
-		if (without_rcu)
+		if (rl::rand(2) == 0)
 			atomic_store(&tried, true);
 	}
 

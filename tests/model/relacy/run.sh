@@ -63,7 +63,6 @@ retire|arena_list.c|s/npins == 0 && in_grace/in_grace/
 retire|arena_list.c|s/ && in_grace == NULL;/;/
 retire|arena_list.c|/^void arena_list_pin/,/^}/s/lock_(take|drop)\(.*\);//
 retire|arena_list.c|/^bool arena_list_retire/,/^}/{s/^\tbool by_rcu.*//; s/^\tbool barrier_works.*/&\n\tbool by_rcu = has_rcu_readers;/}
-retire|arena_list.c|/ \*take_past_grace\(/,/^}/s/^\tlock_(take|drop)\(.*\);//
 retire|thread.c|s/^\tarena_list_admit_rcu\(\);//
 retire|purge.c|/^void retire/,/^}/s/claim_(un)?lock\(\);//
 retire|rcu.c|s/calls, memory_order_release/calls, memory_order_relaxed/
