@@ -80,7 +80,8 @@ struct block *quarantine_take(struct quarantine *quarantine, size_t most)
 void quarantine_check(struct quarantine *quarantine)
 {
 	for (uint32_t i = 0; i < get(&quarantine->n); i++)
-		checked(at(quarantine, i));
+		if (at(quarantine, i) != NULL) /* as a visitor leaves it, and the thread has not come by since */
+			checked(at(quarantine, i));
 }
 
 /* --- visits ------------------------------------------------------------------------------------------------------- */

@@ -188,6 +188,26 @@ START_TEST(a_visitor_leaves_what_is_in_doubt)
 }
 END_TEST
 
+/* As a process ends whose thread has slept: a visitor took what waited, and nothing has been settled. */
+START_TEST(what_a_visitor_left_is_looked_at)
+{
+	static struct quarantine quarantine;
+	uint32_t place = 0;
+	begin_waiting(&quarantine);
+	quarantine_note(&quarantine);
+	while (quarantine_take_noted(&quarantine, &place) != NULL)
+		;
+	char *left = (char *)quarantine.place[quarantine.chosen];
+	catch_begin();
+	quarantine_check(&quarantine);
+	ck_assert_str_eq(catch_end(), "");
+	left[5] = 1;
+	catch_begin();
+	quarantine_check(&quarantine);
+	ck_assert_ptr_nonnull(strstr(catch_end(), "write after free"));
+}
+END_TEST
+
 START_TEST(a_fork_child_drops_what_was_in_doubt)
 {
 	static struct quarantine quarantine;
@@ -271,6 +291,7 @@ int main(void)
 	tcase_add_test(tcase, a_seal_says_how_much_was_requested_or_is_broken);
 	tcase_add_test(tcase, a_full_quarantine_gives_a_block_for_each);
 	tcase_add_test(tcase, a_visitor_leaves_what_is_in_doubt);
+	tcase_add_test(tcase, what_a_visitor_left_is_looked_at);
 	tcase_add_test(tcase, a_fork_child_drops_what_was_in_doubt);
 	tcase_add_test(tcase, slabs_of_any_objects_go_back);
 	tcase_add_test(tcase, a_heap_counts_what_it_gives_and_gets);
