@@ -37,7 +37,7 @@ static void scan(const struct arena_object *arena, struct quarry_arena_stats *st
 		uint32_t word = address_map_word(start);
 		if (word == WORD_SPAN) {
 			stats->spans++;
-			stats->out += span_usable(start);
+			stats->out += span_nbytes(start);
 		}
 		if (!word_is_pool(word) || word_phase(word) != 0)
 			continue;

@@ -89,11 +89,11 @@ static struct block *take_from_shared(unsigned node, unsigned szidx)
 	return block;
 }
 
-bool entry_more_memory(unsigned node, uint64_t births, enum effort *effort)
+bool entry_more_memory(unsigned node, size_t nbytes, uint64_t births, enum effort *effort)
 {
 	if (*effort == GROW) {
 		/* Where another thread mapped an arena meanwhile, that one will do. */
-		if (arena_list_births() != births || arena_list_grow(node))
+		if (arena_list_births() != births || (limit_allows(nbytes) && arena_list_grow(node)))
 			return true;
 		*effort = RECLAIM;
 	}
@@ -106,8 +106,14 @@ bool entry_more_memory(unsigned node, uint64_t births, enum effort *effort)
 			return true;
 	}
 	*effort = GIVE_UP;
-	arena_list_grow(node);
+	if (limit_allows(nbytes))
+		arena_list_grow(node);
 	return true;
+}
+
+static size_t pool_nbytes(unsigned szidx)
+{
+	return (size_t)size_classes[szidx].units * POOL_SIZE;
 }
 
 static __attribute__((noinline)) void *allocate_small(unsigned szidx)
@@ -122,7 +128,7 @@ static __attribute__((noinline)) void *allocate_small(unsigned szidx)
 			entry_leave();
 			return block;
 		}
-		if (!entry_more_memory(heap != NULL ? heap->node : thread_node(), births, &effort))
+		if (!entry_more_memory(heap != NULL ? heap->node : thread_node(), pool_nbytes(szidx), births, &effort))
 			return out_of_memory();
 	}
 }
@@ -139,7 +145,7 @@ static void *allocate_small_on(struct heap *heap, unsigned node, unsigned szidx)
 			entry_leave();
 			return block;
 		}
-		if (!entry_more_memory(node, births, &effort))
+		if (!entry_more_memory(node, pool_nbytes(szidx), births, &effort))
 			return out_of_memory();
 	}
 }
@@ -168,7 +174,7 @@ static void *allocate_big_on(unsigned node, size_t nbytes, size_t alignment, boo
 		void *ptr = span_alloc(node, nbytes, alignment, zeroed);
 		if (ptr != NULL)
 			return ptr;
-		if (!entry_more_memory(node, births, &effort))
+		if (!entry_more_memory(node, nbytes, births, &effort))
 			return allocate_large(node, nbytes, alignment, zeroed);
 	}
 }
@@ -357,12 +363,36 @@ void *entry_malloc_slow(size_t nbytes)
 	return allocate_small(sizeclass_of(nbytes));
 }
 
-void *entry_malloc_class(unsigned szidx, size_t nbytes)
+static void *malloc_class(unsigned szidx, size_t nbytes)
 {
 	struct block *block = cache_take(szidx);
 	if (unlikely(block == NULL))
 		block = allocate_small(szidx);
 	return hand_out(block, szidx, nbytes);
+}
+
+/* A chosen one is for the profile alone: a guarded one would be aligned less. */
+static cold_path void *malloc_due_aligned(size_t nbytes)
+{
+	uint64_t rate = sample_rate(), profile_rate;
+	bool zeroed;
+	if (!sample_is_due(rate, nbytes) || (sample_whose(nbytes, &profile_rate) & SAMPLE_FOR_PROFILE) == 0)
+		return NULL;
+	thread_follow_node();
+	void *ptr = allocate_big_on(current_node(), nbytes, ALIGNMENT, &zeroed);
+	if (ptr == NULL)
+		sample_drop();
+	else
+		choose(profile_rate, ptr, nbytes);
+	return ptr;
+}
+
+void *entry_malloc_aligned_class(unsigned szidx, size_t nbytes)
+{
+	uint64_t rate = sample_rate();
+	size_t counted = nbytes + (nbytes == 0);
+	void *ptr = unlikely(rate != 0) && sample_count(rate, counted) ? malloc_due_aligned(counted) : NULL;
+	return ptr != NULL ? ptr : malloc_class(szidx, nbytes);
 }
 
 void *entry_malloc_hardened(size_t nbytes)
@@ -385,7 +415,7 @@ static __attribute__((noinline)) void *malloc_untabled(size_t nbytes)
 		nbytes += nbytes == 0;
 		if (unlikely(rate != 0) && sample_count(rate, nbytes))
 			return malloc_due_or_not(nbytes, szidx);
-		return entry_malloc_class(szidx, nbytes);
+		return malloc_class(szidx, nbytes);
 	}
 	bool zeroed;
 	return entry_malloc_big(nbytes, ALIGNMENT, &zeroed);

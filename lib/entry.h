@@ -34,8 +34,11 @@ void entry_leave(void);
  */
 void *entry_malloc_big(size_t nbytes, size_t alignment, bool *zeroed);
 
-/** Allocate nbytes as a block of the class, which has room for them and what the hardened library adds. */
-void *entry_malloc_class(unsigned szidx, size_t nbytes);
+/**
+ * Hardened: allocate nbytes as a block of the class, which is aligned as is asked for and has room for the seal, or at the
+ * start of a unit.
+ */
+void *entry_malloc_aligned_class(unsigned szidx, size_t nbytes);
 
 /**
  * The bytes of the block at ptr that are the program's; 0: no block that it could free starts there. Hardened, those
@@ -66,11 +69,11 @@ void entry_free_raw(void *ptr);
 enum effort { GROW, RECLAIM, GROW_AGAIN, GIVE_UP };
 
 /**
- * More memory for the node: a new arena, unless another thread mapped one (births: arena_list_births before the failed
- * attempt); failing that, what lies idle in this process, once, and under a limit that may have made room in the arenas
- * that there are. False: give up. No lock held.
+ * More memory for the node, of which nbytes are wanted: a new arena, unless another thread mapped one (births:
+ * arena_list_births before the failed attempt) or the limit would refuse them there, too; failing that, what lies idle in
+ * this process, once, and under a limit that may have made room in the arenas that there are. False: give up. No lock held.
  */
-bool entry_more_memory(unsigned node, uint64_t births, enum effort *effort);
+bool entry_more_memory(unsigned node, size_t nbytes, uint64_t births, enum effort *effort);
 
 /** In builds that count: of the block at ptr, which stays where it is, nbytes are now what was asked for. */
 static inline void entry_recount(void *ptr, uint32_t word, size_t nbytes)

@@ -51,13 +51,16 @@ static void *make_live(struct record *record)
 	return record->address;
 }
 
-/* Hardened, with fences, unless the memory is a provider's. Where the system refuses to close them there are none. */
+/* Hardened, with fences, unless the memory is a provider's, which gives units. Where the system refuses to close them there
+ * are none. */
 static bool map_between(struct record *record, unsigned node, size_t nbytes, size_t alignment)
 {
 	record->lead = 0;
-	record->address = node < NODE_PLACES ? provider_map(node, nbytes, alignment, &record->provider) : NULL;
+	record->nbytes = round_up(nbytes, POOL_SIZE);
+	record->address = node < NODE_PLACES ? provider_map(node, record->nbytes, alignment, &record->provider) : NULL;
 	if (record->provider != NULL)
 		return record->address != NULL;
+	record->nbytes = nbytes;
 	size_t lead = QUARRY_HARDENED ? round_up(FENCE_NBYTES, alignment) : 0;
 	char *base = address_map_place(lead + nbytes + FENCE_NBYTES, alignment);
 	if (base == NULL)
@@ -87,7 +90,6 @@ static struct record *map_block(unsigned node, size_t nbytes, size_t alignment)
 		lock_drop(&large_lock, LOCK_META);
 		return NULL;
 	}
-	record->nbytes = nbytes;
 	record->node = (uint16_t)node;
 	if (record->provider == NULL && options.huge_pages == OPTION_HUGE_PAGES_NEVER)
 		os_refuse_huge_pages(record->address, nbytes);

@@ -66,8 +66,9 @@ size_t large_purge(uint8_t age, size_t nbytes);
 
 struct large_block {
 	char *address;
-	size_t nbytes;
+	size_t nbytes; /* of its mapping, less what lies around it: what statistics count */
 	unsigned node;
+	size_t usable; /* of them */
 };
 
 /** The live block that starts at ptr. False: none does. */

@@ -203,8 +203,8 @@ static bool describe(const struct record *record, struct large_block *block)
 {
 	if (record->state != LIVE) /* then its fields are of whoever has it in hand */
 		return false;
-	*block = (struct large_block){record->address, QUARRY_HARDENED ? record->requested : record->nbytes,
-	                               record->node};
+	size_t usable = QUARRY_HARDENED ? record->requested : record->nbytes;
+	*block = (struct large_block){record->address, record->nbytes, record->node, usable};
 	return true;
 }
 

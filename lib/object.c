@@ -166,7 +166,7 @@ static cold_path void *alloc_slow(struct quarry_cache *cache)
 		enum depot_growth growth = depot_grow(depot);
 		if (growth == DEPOT_REFUSED)
 			return NULL;
-		if (growth == DEPOT_NO_ROOM && !entry_more_memory(node, births, &effort))
+		if (growth == DEPOT_NO_ROOM && !entry_more_memory(node, cache->type.shape.nbytes, births, &effort))
 			return fail(cache, false);
 	}
 }

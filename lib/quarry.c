@@ -68,7 +68,7 @@ void *quarry_aligned_alloc(size_t alignment, size_t nbytes)
 		return out_of_memory();
 	int szidx = power <= POOL_SIZE ? sizeclass_of_aligned(nbytes + HARDEN_SEAL_NBYTES, power) : -1;
 	if (szidx >= 0) {
-		void *ptr = QUARRY_HARDENED ? entry_malloc_class((unsigned)szidx, nbytes)
+		void *ptr = QUARRY_HARDENED ? entry_malloc_aligned_class((unsigned)szidx, nbytes)
 					    : entry_malloc(sizeclass_nbytes((unsigned)szidx));
 		if (QUARRY_COUNTING && ptr != NULL)
 			entry_recount(ptr, address_map_word(ptr), nbytes);

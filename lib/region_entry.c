@@ -9,7 +9,9 @@
 
 #include "arena_list.h"
 #include "entry.h"
+#include "large.h"
 #include "report.h"
+#include "span.h"
 
 static void *out_of_memory(void)
 {
@@ -49,14 +51,21 @@ void *region_allocate(struct quarry_heap *heap, struct region_request *request)
 		enum region_answer answer = region_take(heap, request, &ptr);
 		if (answer == REGION_GIVEN)
 			return counted(heap, ptr, request->nbytes);
-		if (answer == REGION_REFUSED || !entry_more_memory(heap->heap.node, births, &effort))
+		if (answer == REGION_REFUSED || !entry_more_memory(heap->heap.node, request->nbytes, births, &effort))
 			return out_of_memory();
 	}
 }
 
+/* What the heap has counted for a block: hardened, more than may be used of it. */
+static size_t counted_nbytes(const void *ptr, size_t usable)
+{
+	uint32_t word = address_map_word(ptr);
+	return word_is_pool(word) ? usable : word == WORD_SPAN ? span_good_size(usable) : large_good_size(usable);
+}
+
 void *region_move(struct quarry_heap *region, void *ptr, size_t usable, size_t nbytes)
 {
-	struct region_request request = {.nbytes = nbytes, .alignment = ALIGNMENT, .spare = usable};
+	struct region_request request = {.nbytes = nbytes, .alignment = ALIGNMENT, .spare = counted_nbytes(ptr, usable)};
 	void *fresh = region_allocate(region, &request);
 	if (fresh == NULL && nbytes <= usable)
 		entry_recount(ptr, address_map_word(ptr), nbytes);

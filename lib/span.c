@@ -36,7 +36,7 @@ static void count_live(const void *start, size_t added, size_t removed)
 	atomic_fetch_add_explicit(live_nbytes, added - removed, memory_order_relaxed);
 }
 
-static size_t get_nbytes(const void *start)
+size_t span_nbytes(const void *start)
 {
 	return atomic_load_explicit(&pool_header_at(start)->nbytes, memory_order_acquire);
 }
@@ -61,7 +61,7 @@ void span_set_sample(void *ptr, uint32_t number)
 static void set_requested(void *start, size_t nbytes)
 {
 	*pool_header_at(start)->requested = (uint32_t)nbytes;
-	harden_paint((char *)start + nbytes, get_nbytes(start) - nbytes);
+	harden_paint((char *)start + nbytes, span_nbytes(start) - nbytes);
 }
 
 /* Freed spans, closed and without pages, wait in random order; the lowest bit: they will read as zero. */
@@ -72,12 +72,12 @@ static void put_held(uintptr_t span)
 {
 	char *start = (char *)(span & ~(uintptr_t)1);
 	if (start != NULL)
-		fence_put_between(start, units_of(get_nbytes(start)), span & 1, true);
+		fence_put_between(start, units_of(span_nbytes(start)), span & 1, true);
 }
 
 static void hold(char *start)
 {
-	size_t nbytes = get_nbytes(start);
+	size_t nbytes = span_nbytes(start);
 	uintptr_t clean = fence_close(start, units_of(nbytes), nbytes);
 	put_held(atomic_exchange(&held[harden_below(HELD_SPANS)], (uintptr_t)start | clean));
 }
@@ -90,7 +90,7 @@ void span_release_held(void)
 
 static void free_hardened(char *start)
 {
-	size_t nbytes = get_nbytes(start), requested = *pool_header_at(start)->requested;
+	size_t nbytes = span_nbytes(start), requested = *pool_header_at(start)->requested;
 	if (!harden_is_painted(start + requested, nbytes - requested)) {
 		report_fault("overflow, found by free,", start, NULL);
 	} else if (!address_map_clear(start, WORD_SPAN)) {
@@ -129,12 +129,12 @@ void *span_alloc(unsigned node, size_t nbytes, size_t alignment, bool *zeroed)
 
 size_t span_usable(const void *ptr)
 {
-	return QUARRY_HARDENED && !span_is_of_cache(ptr) ? *pool_header_at(ptr)->requested : get_nbytes(ptr);
+	return QUARRY_HARDENED && !span_is_of_cache(ptr) ? *pool_header_at(ptr)->requested : span_nbytes(ptr);
 }
 
 void span_set_usable(void *ptr, size_t nbytes)
 {
-	count_live(ptr, nbytes, get_nbytes(ptr));
+	count_live(ptr, nbytes, span_nbytes(ptr));
 	set_nbytes(ptr, nbytes);
 }
 
@@ -162,12 +162,12 @@ void span_free(void *ptr)
 bool span_resize(void *ptr, size_t nbytes)
 {
 	if (QUARRY_HARDENED) {
-		bool fits = span_good_size(nbytes) == get_nbytes(ptr);
+		bool fits = span_good_size(nbytes) == span_nbytes(ptr);
 		if (fits)
 			set_requested(ptr, nbytes);
 		return fits;
 	}
-	size_t old = get_nbytes(ptr), have = units_of(old), want = units_of(nbytes);
+	size_t old = span_nbytes(ptr), have = units_of(old), want = units_of(nbytes);
 	char *start = ptr;
 	if (want > have) {
 		bool clean;

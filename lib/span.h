@@ -44,6 +44,9 @@ void span_free(void *ptr);
 /** Usable bytes of the span that starts at ptr. */
 size_t span_usable(const void *ptr);
 
+/** Bytes of it that statistics count: those, and hardened the rest of its last page. */
+size_t span_nbytes(const void *ptr);
+
 /** Say that fewer bytes of the span may be used than its size has, but more than a unit less. Not hardened. */
 void span_set_usable(void *ptr, size_t nbytes);
 

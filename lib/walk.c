@@ -52,8 +52,24 @@ static bool note_doubtful(struct walk *walk)
 	return true;
 }
 
-/* Which blocks of the pool at start are live: a bit each. False if no pool starts there (any more). */
-static bool read_pool(const struct walk *walk, char *start, uint32_t word, uint64_t live[])
+/* Of a pool's blocks, the live ones: a bit each. */
+struct live {
+	uint64_t bits[POOL_MAX_BLOCKS / 64];
+	uint16_t requested[QUARRY_HARDENED ? POOL_MAX_BLOCKS : 1]; /* hardened: what may be used of each */
+};
+
+static void note_live(struct live *live, unsigned index, const char *block, size_t nbytes)
+{
+	live->bits[index / 64] |= (uint64_t)1 << index % 64;
+	if (!QUARRY_HARDENED)
+		return;
+	size_t requested = harden_requested(block, nbytes); /* overflown, or freed just now */
+	live->requested[index] = (uint16_t)(requested == SIZE_MAX ? nbytes - HARDEN_SEAL_NBYTES : requested);
+}
+
+/* False if no pool starts there (any more). What hardened blocks say of themselves is read here: later the memory may be
+ * closed. */
+static bool read_pool(const struct walk *walk, char *start, uint32_t word, struct live *live)
 {
 	const struct pool_header *pool = pool_header_at(start);
 	size_t nbytes = sizeclass_nbytes(word_szidx(word)), length = size_classes[word_szidx(word)].capacity * nbytes;
@@ -61,11 +77,10 @@ static bool read_pool(const struct walk *walk, char *start, uint32_t word, uint6
 	heap_lock(owner);
 	bool owned = address_map_word(start) == word;
 	for (unsigned index = 0; owned && index < pool->capacity; index++) {
-		uint64_t bit = (uint64_t)1 << index % 64;
-		live[index / 64] = index % 64 == 0 ? 0 : live[index / 64];
+		live->bits[index / 64] = index % 64 == 0 ? 0 : live->bits[index / 64];
 		bool held = !QUARRY_HARDENED || word_is_region(word) || pool_is_held(start + index * nbytes);
 		if (held && !pool_has_block(pool, index))
-			live[index / 64] |= bit;
+			note_live(live, index, start + index * nbytes, nbytes);
 	}
 	remote_unlock(owner);
 	if (!owned)
@@ -73,25 +88,27 @@ static bool read_pool(const struct walk *walk, char *start, uint32_t word, uint6
 	for (size_t i = 0; i < walk->ndoubtful; i++) {
 		uintptr_t offset = (uintptr_t)walk->doubtful[i] - (uintptr_t)start;
 		if (offset < length)
-			live[offset / nbytes / 64] &= ~((uint64_t)1 << offset / nbytes % 64);
+			live->bits[offset / nbytes / 64] &= ~((uint64_t)1 << offset / nbytes % 64);
 	}
 	return true;
 }
 
 static int walk_pool(struct walk *walk, const struct arena_object *arena, char *start)
 {
-	uint64_t live[POOL_MAX_BLOCKS / 64];
+	struct live live;
 	uint32_t word;
 	do {
 		word = address_map_word(start);
 		if (!word_is_pool(word) || word_phase(word) != 0)
 			return 0;
-	} while (!read_pool(walk, start, word, live));
+	} while (!read_pool(walk, start, word, &live));
 	size_t nbytes = sizeclass_nbytes(word_szidx(word));
+	bool sealed = QUARRY_HARDENED && !word_is_region(word);
 	int result = 0;
 	for (unsigned index = 0; index < size_classes[word_szidx(word)].capacity && result == 0; index++)
-		if (live[index / 64] >> index % 64 & 1)
-			result = report(walk, start + index * nbytes, nbytes, arena->address, arena->node);
+		if (live.bits[index / 64] >> index % 64 & 1)
+			result = report(walk, start + index * nbytes, sealed ? live.requested[index] : nbytes,
+			                arena->address, arena->node);
 	return result;
 }
 
@@ -124,7 +141,7 @@ static int walk_large(struct walk *walk)
 	struct large_block block;
 	int result = 0;
 	for (uint32_t number = 0; result == 0 && large_next(&number, &block);)
-		result = report(walk, block.address, block.nbytes, block.address, block.node);
+		result = report(walk, block.address, block.usable, block.address, block.node);
 	return result;
 }
 
@@ -200,8 +217,6 @@ void *quarry_block_of(const void *ptr, size_t *usable)
 	} else if (word == WORD_SPAN || word == WORD_SPAN_REST) {
 		start = span_start(ptr);
 		nbytes = start == NULL ? 0 : span_usable(start);
-		if ((size_t)((const char *)ptr - start) >= nbytes)
-			start = NULL;
 	} else if (guard_is(word)) {
 		if (guard_find(ptr, &guarded)) {
 			start = guarded.address;
@@ -209,8 +224,10 @@ void *quarry_block_of(const void *ptr, size_t *usable)
 		}
 	} else if (large_find(ptr, &large)) {
 		start = large.address;
-		nbytes = large.nbytes;
+		nbytes = large.usable;
 	}
+	if (start != NULL && (size_t)((const char *)ptr - start) >= nbytes)
+		start = NULL;
 	if (start != NULL && usable != NULL)
 		*usable = nbytes;
 	return start;
