@@ -63,7 +63,7 @@ bool fence_close(char *address, size_t nunits, size_t open_nbytes)
 {
 	struct arena_object *arena = arena_of(address);
 	size_t nbytes = nunits << QUARRY_POOL_BITS;
-	bool clean = provider_purge(arena->provider, address, nbytes);
+	bool clean = arena->provider == NULL && open_nbytes > FENCE_WIPE_NBYTES && os_purge(address, nbytes);
 	if (!clean)
 		memset(address, 0, open_nbytes);
 	if (arena->fenced && !atomic_load_explicit(&arena->opened, relaxed))

@@ -21,9 +21,12 @@
 /** arena_list_take, of which the first nbytes are opened. */
 struct arena_run fence_take_between(unsigned node, size_t nunits, size_t alignment, size_t nbytes);
 
+/* What is closed up to this size is wiped and keeps its pages: they are there when it is taken again. */
+#define FENCE_WIPE_NBYTES ((size_t)32 << 10)
+
 /**
- * Close units that were taken, of which the first open_nbytes are open, and give their pages back, or where that is
- * refused zero them. True: all of them read as zero once they are open again.
+ * Close units that were taken, of which the first open_nbytes are open: wiped, or without their pages where there are
+ * many and the kernel takes them back. True: without them.
  */
 bool fence_close(char *address, size_t nunits, size_t open_nbytes);
 

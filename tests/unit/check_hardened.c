@@ -4,9 +4,13 @@
  */
 #include "unit.h"
 
+#include <sys/resource.h>
+
 #include "arena_list.h"
 #include "address_map.h"
+#include "fence.h"
 #include "harden.h"
+#include "os.h"
 #include "pool.h"
 #include "quarantine.h"
 #include "quarry/cache.h"
@@ -276,6 +280,47 @@ START_TEST(pools_and_spans_lie_between_closed_units)
 	}
 }
 END_TEST
+
+static long nfaults(void)
+{
+	struct rusage usage;
+	expect(getrusage(RUSAGE_SELF, &usage) == 0);
+	return usage.ru_minflt;
+}
+
+/* Once they have been through the places in which freed ones wait: no page is given back, nor got anew. */
+START_TEST(a_span_that_comes_and_goes_keeps_its_pages)
+{
+	uint64_t purges = 0;
+	long faults = 0;
+	for (int i = 0; i < 3000; i++) {
+		if (i == 1000) {
+			purges = os_counters.purge_calls;
+			faults = nfaults();
+		}
+		char *span = quarry_malloc(20000);
+		expect(reads_as_zero(span, 20000));
+		memset(span, 1, 20000);
+		quarry_free(span);
+		expect(!os_is_readable(span) && !os_is_readable(span + 19996));
+	}
+	ck_assert_uint_eq(os_counters.purge_calls, purges);
+	ck_assert_int_lt(nfaults() - faults, 500);
+}
+END_TEST
+
+/* Untouched ones would cost more than they save. */
+START_TEST(a_larger_one_goes_without_its_pages)
+{
+	char *span = quarry_malloc(FENCE_WIPE_NBYTES + 1);
+	memset(span, 1, FENCE_WIPE_NBYTES + 1);
+	uint64_t purges = os_counters.purge_calls;
+	quarry_free(span);
+	ck_assert(!os_is_readable(span));
+	ck_assert_uint_eq(os_counters.purge_calls, purges + 1);
+	ck_assert_uint_eq(resident_pages(span, FENCE_WIPE_NBYTES), 0);
+}
+END_TEST
 #endif
 
 int main(void)
@@ -296,6 +341,8 @@ int main(void)
 	tcase_add_test(tcase, slabs_of_any_objects_go_back);
 	tcase_add_test(tcase, a_heap_counts_what_it_gives_and_gets);
 	tcase_add_test(tcase, pools_and_spans_lie_between_closed_units);
+	tcase_add_test(tcase, a_span_that_comes_and_goes_keeps_its_pages);
+	tcase_add_test(tcase, a_larger_one_goes_without_its_pages);
 #endif
 	return run_suite(suite);
 }
