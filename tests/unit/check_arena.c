@@ -26,6 +26,13 @@ static void map_arena(void)
 	ck_assert(arena_map(&arena, 0, NULL));
 }
 
+/* Hardened, units are closed until somebody takes them. */
+static void open_units(void)
+{
+	if (arena.fenced)
+		ck_assert(os_commit(unit_at(FIRST), UNITS << QUARRY_POOL_BITS));
+}
+
 /* Take all units and give back some, so that just these are free. */
 static void leave_free(size_t unit, size_t nunits, bool clean, uint8_t tick)
 {
@@ -59,6 +66,7 @@ START_TEST(a_new_arena_is_free_and_clean_but_for_its_head)
 	ck_assert_ptr_eq(arena_at(arena_base(unit_at(ARENA_UNITS - 1) + 1)), &arena);
 	ck_assert(arena_is_empty(&arena));
 	ck_assert_run(arena_take(&arena, UNITS, 1), FIRST, UNITS, true);
+	open_units();
 	ck_assert(reads_as_zero(unit_at(FIRST), POOL_SIZE));
 	ck_assert_uint_eq(arena.nfreepools, 0);
 	ck_assert_no_run(arena_take(&arena, 1, 1));
@@ -144,6 +152,7 @@ START_TEST(a_smaller_arena_where_space_is_short)
 	ck_assert_uint_eq(arena_nbytes(&arena), ARENA_SIZE / 2);
 	ck_assert_uint_eq(arena.ntotalpools, ARENA_UNITS / 2 - FIRST);
 	ck_assert_run(arena_take(&arena, UNITS, 1), FIRST, UNITS, true);
+	open_units();
 	memset(unit_at(FIRST), 1, UNITS << QUARRY_POOL_BITS);
 	ck_assert(!arena_take_at(&arena, unit_at(ARENA_UNITS / 2), 1));
 	arena_put(&arena, unit_at(FIRST), UNITS, true, 0);

@@ -226,6 +226,7 @@ START_TEST(purging_goes_by_age_and_size)
 	ck_assert(arena_list_grow(0));
 	arena_list_set_tick(3);
 	char *units = take(10);
+	expect(os_commit(units, 10 * POOL_SIZE)); /* hardened, they are closed */
 	memset(units, 1, 10 * POOL_SIZE);
 	arena_list_put(units, 10, false);
 	arena_list_set_tick(5);

@@ -71,7 +71,7 @@ START_TEST(a_sleeper_is_emptied_but_for_one_block)
 	} else {
 		ck_assert_uint_eq(ndoubtful, 0);
 	}
-	ck_assert_int_eq(out_nbytes(), (int64_t)(ndoubtful * SMALL));
+	ck_assert_int_eq(out_nbytes(), (int64_t)(ndoubtful * SMALL_BLOCK));
 	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap))
 		ck_assert_uint_eq(heap->inbox_nbytes, 0);
 	settle();
@@ -108,9 +108,9 @@ START_TEST(the_inbox_of_a_thread_that_lives_in_its_cache_is_sorted_by_pokes)
 	cache_flush_all(slot.heap);
 	remote_unlock(slot.heap);
 	actor_do(&actor, lot_allocate, &busy);
-	ck_assert_uint_eq(theirs->inbox_nbytes, 40 * SMALL);
+	ck_assert_uint_eq(theirs->inbox_nbytes, 40 * SMALL_BLOCK);
 	claim_visit(CLAIM_IDLE);
-	ck_assert_uint_eq(theirs->inbox_nbytes, 40 * SMALL);
+	ck_assert_uint_eq(theirs->inbox_nbytes, 40 * SMALL_BLOCK);
 	actor_do(&actor, lot_free, &busy);
 	claim_visit(CLAIM_POKE);
 	ck_assert_uint_eq(theirs->inbox_nbytes, 0);
@@ -200,13 +200,6 @@ END_TEST
 
 static struct block *seen, *spare;
 
-/* What a debug build's malloc would note of a block that it pops. */
-static void hand_out(struct block *block)
-{
-	if (QUARRY_DEBUG)
-		pool_hold(block);
-}
-
 /* A visit noted `seen` at the list's head; `spare` is with the program. */
 static void visit_in_flight(void)
 {
@@ -277,6 +270,7 @@ START_TEST(another_was_pushed)
 {
 	visit_in_flight();
 	NEED_BARRIER();
+	take_back(spare);
 	block_set_next(spare, seen);
 	theirs->cache.head[SMALL_SZIDX] = spare;
 	end_in_flight(2);
@@ -317,6 +311,7 @@ START_TEST(an_empty_list_was_pushed_to)
 	ck_assert(claim_visit(CLAIM_ALL));
 	ck_assert_ptr_null(theirs->seen_head);
 	struct block *pushed = lot.block[0];
+	take_back(pushed);
 	block_set_next(pushed, NULL);
 	theirs->cache.head[SMALL_SZIDX] = pushed;
 	end_in_flight(1);
@@ -344,12 +339,13 @@ START_TEST(an_outbox_was_pushed_to)
 	ck_assert(claim_visit(CLAIM_ALL));
 	ck_assert_ptr_eq(box->head, ours.block[8]);
 	struct block *pushed = ours.block[9];
+	take_back(pushed);
 	block_set_next(pushed, box->head);
 	box->head = pushed;
 	settle();
 	ck_assert_uint_eq(chain_length(box->head), 2);
 	ck_assert_ptr_eq(box->tail, ours.block[8]);
-	ck_assert_int_eq(box->room, (int32_t)(OUTBOX_NBYTES - 2 * SMALL));
+	ck_assert_int_eq(box->room, (int32_t)(OUTBOX_NBYTES - 2 * SMALL_BLOCK));
 	actor_do(&actor, lot_free, &lot);
 	actor_end(&actor);
 	ck_assert(claim_visit(CLAIM_ALL));
@@ -365,8 +361,9 @@ static void pop_at_third_barrier(void)
 	struct cache *cache = &theirs->cache;
 	if (++nbarriers != 3)
 		return;
-	hand_out(cache->head[SMALL_SZIDX]);
-	cache->head[SMALL_SZIDX] = block_next(cache->head[SMALL_SZIDX]);
+	struct block *popped = cache->head[SMALL_SZIDX];
+	cache->head[SMALL_SZIDX] = block_next(popped);
+	hand_out(popped);
 	cache->room[SMALL_SZIDX]++;
 }
 
@@ -381,7 +378,7 @@ START_TEST(a_thread_that_gets_in_between_is_visited_again)
 	ck_assert_uint_ge(nbarriers, 6);
 	ck_assert(theirs->taken);
 	ck_assert_ptr_eq(theirs->seen_head, lot.block[38]);
-	ck_assert_int_eq(out_nbytes(), 2 * SMALL);
+	ck_assert_int_eq(out_nbytes(), 2 * SMALL_BLOCK);
 	settle();
 	actor_do(&actor, free_one, lot.block[39]);
 	actor_end(&actor);
@@ -432,7 +429,7 @@ START_TEST(held_caches_hold_only_what_is_freed)
 	actor_do(&actor, lot_allocate, &lot);
 	ck_assert_uint_eq(cached_blocks(theirs), 0);
 	ck_assert(theirs->locked);
-	ck_assert_int_eq(out_nbytes(), 3 * SMALL);
+	ck_assert_int_eq(out_nbytes(), 3 * SMALL_BLOCK);
 	actor_begin(&late); /* attached during the hold */
 	ck_assert(heap_of_actor(&late)->locked);
 	actor_do(&late, lot_free, &lot);
@@ -483,6 +480,7 @@ END_TEST
 
 int main(void)
 {
+	without_quarantine();
 	Suite *suite = suite_create("claim");
 	TCase *tcase = new_case(suite, "claim");
 	tcase_add_test(tcase, a_sleeper_is_emptied_but_for_one_block);

@@ -98,7 +98,7 @@ START_TEST(others_heaps_are_parked_with_their_lists)
 		heap_park(second);
 		child_expect(claim_visit(CLAIM_ALL));
 		/* What was in doubt; hardened, in the quarantine too. */
-		child_expect(out_nbytes() <= (int64_t)(QUARRY_HARDENED ? 3 * sizeclass_nbytes(SMALL_SZIDX + 1) : SMALL));
+		child_expect(out_nbytes() <= (int64_t)(QUARRY_HARDENED ? 3 * SMALL_BLOCK : SMALL));
 	}));
 	actor_do(&actor, lot_pass, &lot);
 	actor_end(&actor);

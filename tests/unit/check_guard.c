@@ -19,7 +19,7 @@
 #include "sample.h"
 
 #define SLOTS 48
-#define MOST SPAN_REQUEST_THRESHOLD /* what is larger is never guarded */
+#define MOST (SPAN_REQUEST_THRESHOLD - HARDEN_SEAL_NBYTES) /* what is larger is never guarded */
 #if defined(__SANITIZE_ADDRESS__) || QUARRY_TSAN
 #define SANITIZED true
 #else
@@ -40,7 +40,8 @@ static void guard_all(void)
 
 static bool is_last(const char *block, size_t nbytes)
 {
-	return (uintptr_t)(block + nbytes) % guard_pool.slot_nbytes == 0;
+	size_t step = QUARRY_HARDENED ? ALIGNMENT : 1; /* what is usable is what was asked for there */
+	return round_up((uintptr_t)block + nbytes, step) % guard_pool.slot_nbytes == 0;
 }
 
 /* A guarded block that ends with its slot, or begins with it. */

@@ -47,7 +47,10 @@ START_TEST(records_are_zeroed_aligned_and_apart)
 	uint64_t seed = 42;
 	make_many(&seed);
 	ck_assert_uint_gt(meta_mapped(), 0);
-	ck_assert_uint_eq(meta_mapped(), kernel.mapped_nbytes);
+	if (QUARRY_HARDENED) /* closed pages are not counted */
+		ck_assert_uint_lt(meta_mapped(), kernel.mapped_nbytes);
+	else
+		ck_assert_uint_eq(meta_mapped(), kernel.mapped_nbytes);
 }
 END_TEST
 

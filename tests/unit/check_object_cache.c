@@ -192,7 +192,8 @@ START_TEST(empty_slabs_go_back)
 	struct quarry_cache_stats stats = stats_of(cache); /* one is kept, and the magazine's objects hold one or two */
 	ck_assert_uint_le(stats.slabs, 4);
 	ck_assert_uint_eq(stats.live, 0);
-	ck_assert_uint_ge(arena_list_dirty_nbytes(), (slabs - 4) * stats.slab_size);
+	if (!QUARRY_HARDENED) /* or the larger ones have no pages any more */
+		ck_assert_uint_ge(arena_list_dirty_nbytes(), (slabs - 4) * stats.slab_size);
 	ck_assert_int_eq(quarry_cache_trim(cache), 1);
 	ck_assert_int_eq(quarry_cache_trim(cache), 0);
 	ck_assert_uint_eq(stats_of(cache).slabs, 0);
@@ -540,6 +541,7 @@ END_TEST
 
 int main(void)
 {
+	without_quarantine();
 	Suite *suite = suite_create("object_cache");
 	TCase *tcase = new_case(suite, "objects");
 	tcase_add_test(tcase, sizes_and_alignments_are_exact);

@@ -17,6 +17,8 @@ static struct pool_header *new_pool(unsigned szidx)
 		run = arena_take(&arena, size_classes[szidx].units, 1);
 	if (run.address == NULL) {
 		expect(arena_map(&arena, 0, NULL));
+		size_t head = ARENA_HEAD_UNITS * POOL_SIZE; /* hardened, what is behind it is closed */
+		expect(!arena.fenced || os_commit(arena.address + head, ARENA_SIZE - head));
 		run = arena_take(&arena, size_classes[szidx].units, 1);
 	}
 	expect(run.address != NULL && run.clean);
@@ -101,16 +103,22 @@ FOR_EACH_CLASS(a_new_pool_is_empty_whatever_was_there)
 	pool_check(pool);
 }
 
+/* Hardened, in random order. */
 FOR_EACH_CLASS(virgin_blocks_are_carved_upwards_until_it_is_full)
 {
+	bool out[POOL_MAX_BLOCKS] = {false};
 	struct pool_header *pool = new_pool(szidx);
 	char *end = pool_start(pool) + pool->units * POOL_SIZE;
 	for (unsigned index = 0; index < pool->capacity; index++) {
-		expect(!pool_is_full(pool) && pool->nextoffset <= pool->maxnextoffset);
+		expect(!pool_is_full(pool) && (pool->freeblock != NULL || pool->nextoffset <= pool->maxnextoffset));
+		expect(QUARRY_HARDENED || pool->freeblock == NULL);
 		char *block = (char *)pool_pop(pool);
-		expect(block == block_at(pool, index) && block + sizeclass_nbytes(pool->szidx) <= end);
-		expect(!pool_has_block(pool, index));
-		expect(index + 1 == pool->capacity || pool_has_block(pool, index + 1));
+		unsigned place = index_of(pool, block);
+		expect(block == block_at(pool, place) && block + sizeclass_nbytes(pool->szidx) <= end);
+		expect(!out[place] && (QUARRY_HARDENED || place == index));
+		out[place] = true;
+		for (unsigned i = 0; i < pool->capacity; i++)
+			expect(pool_has_block(pool, i) == !out[i]);
 		pool_check(pool);
 	}
 	ck_assert(pool_is_full(pool));
@@ -140,7 +148,8 @@ FOR_EACH_CLASS(used_to_empty_while_virgin_blocks_are_left)
 	struct block *block = pool_pop(pool);
 	ck_assert_int_eq(pool_push(pool, block), POOL_NOW_EMPTY);
 	ck_assert_ptr_eq(pool_pop(pool), block);
-	ck_assert_ptr_eq(pool_pop(pool), block_at(pool, 1));
+	struct block *other = pool_pop(pool);
+	ck_assert(QUARRY_HARDENED || (char *)other == block_at(pool, 1));
 	ck_assert_int_eq(pool_push(pool, block), POOL_STAYS);
 }
 
@@ -158,8 +167,17 @@ FOR_EACH_CLASS(last_in_is_first_out_and_before_virgin_ones)
 	ck_assert_ptr_eq(pool_pop(pool), blocks[2]);
 	ck_assert_ptr_eq(pool_pop(pool), blocks[0]);
 	ck_assert_ptr_eq(pool_pop(pool), blocks[1]);
-	ck_assert_ptr_eq(pool_pop(pool), block_at(pool, 3));
+	struct block *virgin = pool_pop(pool);
+	ck_assert(QUARRY_HARDENED || (char *)virgin == block_at(pool, 3));
 	pool_check(pool);
+}
+
+static unsigned length_of(const struct block *block)
+{
+	unsigned n = 0;
+	for (; block != NULL; block = block_next(block))
+		n++;
+	return n;
 }
 
 FOR_EACH_CLASS(a_batch_is_the_whole_free_list)
@@ -168,17 +186,20 @@ FOR_EACH_CLASS(a_batch_is_the_whole_free_list)
 	struct block *chain, *block[4];
 	for (unsigned i = 0; i < 4; i++)
 		block[i] = pool_pop(pool);
+	const struct block *shuffled = pool->freeblock; /* hardened: carved, and not popped */
+	unsigned nshuffled = length_of(shuffled);
+	ck_assert(QUARRY_HARDENED || shuffled == NULL);
 	pool_push(pool, block[0]);
 	pool_push(pool, block[3]);
 	pool_push(pool, block[1]);
-	ck_assert_uint_eq(pool_take_batch(pool, 1, &chain), 3);
+	ck_assert_uint_eq(pool_take_batch(pool, 1, &chain), 3 + nshuffled);
 	ck_assert_ptr_eq(chain, block[1]);
 	ck_assert_ptr_eq(block_next(chain), block[3]);
 	ck_assert_ptr_eq(block_next(block_next(chain)), block[0]);
-	ck_assert_ptr_null(block_next(block_next(block_next(chain))));
-	ck_assert_uint_eq(pool->count, 4);
+	ck_assert_ptr_eq(block_next(block_next(block_next(chain))), shuffled);
+	ck_assert_uint_eq(pool->count, 4 + nshuffled);
 	for (unsigned index = 0; index < 4; index++)
-		ck_assert(!pool_has_block(pool, index));
+		ck_assert(!pool_has_block(pool, index_of(pool, block[index])));
 	pool_check(pool);
 }
 
@@ -280,7 +301,11 @@ static bool check_complains(struct pool_header *pool)
 FOR_EACH_CLASS(the_check_sees_what_is_wrong)
 {
 	struct pool_header *pool = new_pool(szidx);
-	struct block *first = pool_pop(pool), *second = pool_pop(pool);
+	pool_pop(pool);
+	pool_pop(pool);
+	while (QUARRY_HARDENED && !pool_is_full(pool)) /* or more of them would be in the list, in random order */
+		pool_pop(pool);
+	struct block *first = (struct block *)block_at(pool, 0), *second = (struct block *)block_at(pool, 1);
 	pool_push(pool, first);
 	ck_assert(!check_complains(pool));
 	pool->count++;
@@ -379,9 +404,11 @@ int main(void)
 	tcase_add_test(tcase, used_to_empty_while_virgin_blocks_are_left);
 	tcase_add_test(tcase, last_in_is_first_out_and_before_virgin_ones);
 	tcase_add_test(tcase, a_batch_is_the_whole_free_list);
-	tcase_add_test(tcase, a_virgin_batch_ends_with_its_page);
-	tcase_add_test(tcase, a_virgin_batch_keeps_to_the_most);
-	tcase_add_test(tcase, carving_touches_no_page_early);
+	if (!QUARRY_HARDENED) { /* which carves by number, whatever page they lie in, for a random order */
+		tcase_add_test(tcase, a_virgin_batch_ends_with_its_page);
+		tcase_add_test(tcase, a_virgin_batch_keeps_to_the_most);
+		tcase_add_test(tcase, carving_touches_no_page_early);
+	}
 	tcase_add_test(tcase, neighbours_in_the_head_are_left_alone);
 	tcase_add_test(tcase, a_double_free_is_found_and_changes_nothing);
 	tcase_add_test(tcase, the_check_sees_what_is_wrong);

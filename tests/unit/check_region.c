@@ -32,8 +32,20 @@ static struct quarry_heap *make(size_t limit)
 	return heap;
 }
 
+/* What a heap counts for a block, by its request or by what may be used of it: small ones have no seals. */
+static size_t counted(size_t nbytes)
+{
+	return nbytes <= sizeclass_limit ? sizeclass_nbytes(sizeclass_of(nbytes)) : counted_nbytes(nbytes);
+}
+
+static size_t usable_of(size_t nbytes)
+{
+	return nbytes <= sizeclass_limit ? counted(nbytes) : quarry_good_size(nbytes);
+}
+
 static size_t used_units(void)
 {
+	span_release_held();
 	size_t used = 0;
 	for (struct arena_object *arena = arena_list_first(); arena != NULL; arena = arena_list_next(arena))
 		used += arena->ntotalpools - arena->nfreepools;
@@ -50,7 +62,7 @@ static size_t fill(struct quarry_heap *heap)
 						 : quarry_heap_calloc(heap, nbytes, 1);
 			expect(block != NULL && (uintptr_t)block % 16 == 0);
 			expect(i % 2 == 0 || reads_as_zero(block, nbytes));
-			expect(quarry_usable_size(block) == quarry_good_size(nbytes));
+			expect(quarry_usable_size(block) == usable_of(nbytes));
 			expect(quarry_heap_of(block) == heap && quarry_owns(block));
 			memset(block, (int)n, nbytes < 5000 ? nbytes : 5000);
 			blocks[n] = block;
@@ -72,7 +84,7 @@ START_TEST(all_of_it_is_gone_at_once)
 		size_t n = fill(heap), live = 0, count = 0;
 		for (size_t i = 0; i < n; i++)
 			if (blocks[i] != NULL) {
-				live += quarry_usable_size(blocks[i]);
+				live += counted(quarry_usable_size(blocks[i]));
 				count++;
 			}
 		struct quarry_heap_stats stats = stats_of(heap);
@@ -109,7 +121,7 @@ START_TEST(the_limit_is_exact)
 {
 	size_t sizes[] = {SMALL, SPAN, LARGE};
 	for (size_t k = 0; k < COUNT(sizes); k++) {
-		size_t each = quarry_good_size(sizes[k]);
+		size_t each = counted(sizes[k]);
 		struct quarry_heap *heap = make(10 * each);
 		for (size_t i = 0; i < 10; i++)
 			ck_assert_ptr_nonnull(blocks[i] = quarry_heap_malloc(heap, sizes[k]));
@@ -120,12 +132,12 @@ START_TEST(the_limit_is_exact)
 		ck_assert(stats.live == 10 * each && stats.peak == 10 * each && stats.refusals == 1);
 		quarry_free(blocks[3]);
 		ck_assert_ptr_nonnull(blocks[3] = quarry_heap_malloc(heap, sizes[k]));
-		quarry_heap_limit(heap, 10 * each + quarry_good_size(1));
+		quarry_heap_limit(heap, 10 * each + counted(1));
 		ck_assert_ptr_nonnull(quarry_heap_malloc(heap, 1));
 		quarry_heap_limit(heap, each); /* what is there stays */
 		quarry_free(blocks[3]);
 		more = quarry_heap_malloc(heap, 1);
-		ck_assert(more == NULL && stats_of(heap).live == 9 * each + quarry_good_size(1));
+		ck_assert(more == NULL && stats_of(heap).live == 9 * each + counted(1));
 		quarry_heap_destroy(heap);
 	}
 }
@@ -133,17 +145,17 @@ END_TEST
 
 START_TEST(a_block_that_grows_counts_once)
 {
-	struct quarry_heap *heap = make(quarry_good_size(3 * SPAN));
+	struct quarry_heap *heap = make(counted(3 * SPAN));
 	char *block = quarry_heap_malloc(heap, 2 * SPAN);
 	memset(block, 7, 2 * SPAN);
 	block = quarry_heap_realloc(heap, block, 3 * SPAN); /* both would be above */
 	ck_assert(block != NULL && block[2 * SPAN - 1] == 7);
-	ck_assert_uint_eq(stats_of(heap).peak, quarry_good_size(3 * SPAN));
+	ck_assert_uint_eq(stats_of(heap).peak, counted(3 * SPAN));
 	errno = 0;
 	void *volatile more = quarry_heap_realloc(heap, block, 4 * SPAN);
 	ck_assert(more == NULL && errno == ENOMEM && block[2 * SPAN - 1] == 7);
 	block = quarry_heap_realloc(heap, block, 0);
-	ck_assert(block != NULL && stats_of(heap).live == quarry_good_size(1) && stats_of(heap).blocks == 1);
+	ck_assert(block != NULL && stats_of(heap).live == counted(1) && stats_of(heap).blocks == 1);
 	quarry_heap_destroy(heap);
 }
 END_TEST
@@ -163,7 +175,7 @@ START_TEST(the_plain_calls_know_its_blocks)
 			ck_assert(block != NULL && quarry_heap_of(block) == heap);
 			ck_assert(sizes[k] == 0 || block[0] == (char)k);
 			size_t usable = quarry_usable_size(block);
-			ck_assert(stats_of(heap).live == usable && stats_of(heap).blocks == 1);
+			ck_assert(stats_of(heap).live == counted(usable) && stats_of(heap).blocks == 1);
 			ck_assert_uint_eq(quarry_resize_in_place(block, usable + 1), 0);
 			ck_assert_uint_eq(quarry_resize_in_place(block, 1), usable); /* it stays as it is */
 			if (j % 2 == 0)
@@ -257,7 +269,7 @@ static int add(const struct quarry_block *block, void *arg)
 	struct sum *sum = arg;
 	if (quarry_heap_of(block->address) == sum->heap) {
 		sum->blocks++;
-		sum->nbytes += block->nbytes;
+		sum->nbytes += counted(block->nbytes);
 	}
 	return 0;
 }
@@ -345,6 +357,7 @@ END_TEST
 
 int main(void)
 {
+	without_quarantine();
 	Suite *suite = suite_create("region");
 	TCase *tcase = new_case(suite, "blocks");
 	tcase_add_test(tcase, all_of_it_is_gone_at_once);

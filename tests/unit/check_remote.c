@@ -10,6 +10,8 @@ static struct lot lot;
 static struct block *chain_of(size_t first, size_t n)
 {
 	for (size_t i = first; i < first + n; i++)
+		take_back(lot.block[i]);
+	for (size_t i = first; i < first + n; i++)
 		block_set_next(lot.block[i], i + 1 < first + n ? lot.block[i + 1] : NULL);
 	return lot.block[first];
 }
@@ -17,7 +19,7 @@ static struct block *chain_of(size_t first, size_t n)
 static void push_chain(uint32_t owner_id, size_t first, size_t n)
 {
 	struct block *head = chain_of(first, n);
-	remote_push(owner_id, head, lot.block[first + n - 1], n * lot.nbytes);
+	remote_push(owner_id, head, lot.block[first + n - 1], n * SMALL_BLOCK);
 }
 
 static void make_lot(size_t n)
@@ -55,14 +57,14 @@ START_TEST(pushed_blocks_wait_and_drained_ones_are_home)
 	push_chain(heap->id, 30, 1);
 	push_chain(heap->id, 31, 9);
 	ck_assert(remote_is_waiting(heap));
-	ck_assert_uint_eq(heap->inbox_nbytes, 40 * SMALL);
+	ck_assert_uint_eq(heap->inbox_nbytes, 40 * SMALL_BLOCK);
 	ck_assert_uint_eq(lot_out(), 100);
 	int64_t out = heap->counters.out_nbytes;
 	ck_assert_uint_eq(drain(heap, UINT32_MAX), 40);
 	ck_assert(!remote_is_waiting(heap));
 	ck_assert_uint_eq(heap->inbox_nbytes, 0);
 	ck_assert_uint_eq(lot_out(), 60);
-	ck_assert_int_eq(out - heap->counters.out_nbytes, 40 * SMALL);
+	ck_assert_int_eq(out - heap->counters.out_nbytes, 40 * SMALL_BLOCK);
 	ck_assert_uint_eq(heap->counters.remote_frees, 40);
 	ck_assert_uint_eq(drain(heap, UINT32_MAX), 0);
 }
@@ -74,10 +76,10 @@ START_TEST(a_drain_stops_where_it_is_told)
 	struct heap *heap = slot.heap;
 	push_chain(heap->id, 0, 50);
 	ck_assert_uint_eq(drain(heap, 20), 20);
-	ck_assert_uint_eq(heap->inbox_nbytes, 30 * SMALL);
+	ck_assert_uint_eq(heap->inbox_nbytes, 30 * SMALL_BLOCK);
 	ck_assert(remote_is_waiting(heap));
 	push_chain(heap->id, 50, 50);
-	ck_assert_uint_eq(heap->inbox_nbytes, 80 * SMALL);
+	ck_assert_uint_eq(heap->inbox_nbytes, 80 * SMALL_BLOCK);
 	ck_assert_uint_eq(drain(heap, 30), 30);
 	ck_assert_uint_eq(lot_out(), 50);
 	for (size_t i = 50; i < 100; i++)
@@ -111,7 +113,7 @@ START_TEST(a_refill_sorts_what_waits)
 	ck_assert(owner_of(block) == heap);
 	size_t drained = waiting < DRAIN_BLOCKS ? waiting : DRAIN_BLOCKS;
 	ck_assert_uint_eq(heap->counters.remote_frees, drained);
-	ck_assert_uint_eq(heap->inbox_nbytes, (waiting - drained) * SMALL);
+	ck_assert_uint_eq(heap->inbox_nbytes, (waiting - drained) * SMALL_BLOCK);
 }
 END_TEST
 
@@ -119,21 +121,21 @@ END_TEST
 
 START_TEST(an_inbox_that_is_too_full_is_emptied_by_who_fills_it)
 {
-	make_lot(2 * INBOX_NBYTES / SMALL);
+	make_lot(2 * INBOX_NBYTES / SMALL_BLOCK);
 	struct heap *heap = slot.heap;
-	size_t n = lot.n, most = remote_bound(heap) / SMALL;
-	ck_assert_uint_gt(most, INBOX_NBYTES / SMALL); /* a part of what is out is added */
+	size_t n = lot.n, most = remote_bound(heap) / SMALL_BLOCK;
+	ck_assert_uint_gt(most, INBOX_NBYTES / SMALL_BLOCK); /* a part of what is out is added */
 	push_chain(heap->id, 0, most);
-	ck_assert_uint_eq(heap->inbox_nbytes, most * SMALL);
+	ck_assert_uint_eq(heap->inbox_nbytes, most * SMALL_BLOCK);
 	heap_lock(heap);
 	push_chain(heap->id, most, 1);
-	ck_assert_uint_eq(heap->inbox_nbytes, (most + 1) * SMALL);
+	ck_assert_uint_eq(heap->inbox_nbytes, (most + 1) * SMALL_BLOCK);
 	remote_unlock(heap); /* whoever held the lock looks again */
 	ck_assert_uint_eq(heap->inbox_nbytes, 0);
 	ck_assert_uint_eq(lot_out(), n - most - 1);
 	push_chain(heap->id, most + 1, n - most - 1);
 	make_lot(n);
-	push_chain(heap->id, 0, remote_bound(heap) / SMALL + 1);
+	push_chain(heap->id, 0, remote_bound(heap) / SMALL_BLOCK + 1);
 	ck_assert_uint_eq(heap->inbox_nbytes, 0);
 }
 END_TEST
@@ -142,12 +144,12 @@ START_TEST(pools_of_a_thread_that_allocates_no_more_serve_others)
 {
 	make_lot(LOT_MOST);
 	struct heap *heap = slot.heap, *shared = heap_shared(0);
-	size_t first = remote_bound(heap) / SMALL + 1;
+	size_t first = remote_bound(heap) / SMALL_BLOCK + 1;
 	push_chain(heap->id, 0, first); /* it has refilled lists meanwhile */
 	ck_assert_uint_eq(heap->inbox_nbytes, 0);
 	ck_assert_uint_ge(ring_length(heap, SMALL_SZIDX), 1);
 	ck_assert_uint_eq(ring_length(shared, SMALL_SZIDX), 0);
-	push_chain(heap->id, first, remote_bound(heap) / SMALL + 1);
+	push_chain(heap->id, first, remote_bound(heap) / SMALL_BLOCK + 1);
 	ck_assert_uint_eq(heap->inbox_nbytes, 0);
 	ck_assert_uint_eq(ring_length(heap, SMALL_SZIDX), 0);
 	ck_assert_uint_ge(ring_length(shared, SMALL_SZIDX), 1);
@@ -205,7 +207,7 @@ START_TEST(a_block_whose_pool_moved_is_forwarded)
 	ck_assert_uint_eq(remote_drain(heap, 5), 1);
 	ck_assert_uint_eq(heap->inbox_nbytes, 0);
 	ck_assert(remote_is_waiting(shared));
-	ck_assert_uint_eq(shared->inbox_nbytes, SMALL);
+	ck_assert_uint_eq(shared->inbox_nbytes, SMALL_BLOCK);
 	ck_assert_uint_eq(lot_out(), 3);
 	remote_unlock(heap); /* relieves the one that it forwarded to */
 	ck_assert_uint_eq(shared->inbox_nbytes, 0);
@@ -265,6 +267,7 @@ END_TEST
 
 int main(void)
 {
+	without_quarantine();
 	Suite *suite = suite_create("remote");
 	TCase *tcase = new_case(suite, "remote");
 	tcase_add_test(tcase, pushed_blocks_wait_and_drained_ones_are_home);

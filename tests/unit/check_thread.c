@@ -159,7 +159,7 @@ START_TEST(the_dead_are_served_by_the_shared_heap)
 	actor_do(&actor, begin_late, NULL);
 	actor_end(&actor);
 	ck_assert_uint_eq(thread_count(), 1);
-	ck_assert_uint_eq(slot.heap->inbox_nbytes, 3 * SMALL);
+	ck_assert_uint_eq(slot.heap->inbox_nbytes, 3 * SMALL_BLOCK);
 	ck_assert(claim_visit(CLAIM_ALL));
 	ck_assert_int_eq(out_nbytes(), 0);
 }
@@ -427,6 +427,7 @@ END_TEST
 
 int main(void)
 {
+	without_quarantine();
 	Suite *suite = suite_create("thread");
 	TCase *tcase = new_case(suite, "thread");
 	tcase_add_test(tcase, a_thread_attaches_on_first_use);

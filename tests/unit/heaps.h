@@ -9,14 +9,39 @@
 
 #include "cache.h"
 #include "claim.h"
+#include "counting.h"
+#include "large.h"
+#include "options.h"
 #include "quarry/quarry.h"
 #include "remote.h"
+#include "span.h"
 #include "thread.h"
 
-/* A request of a class in every configuration, and one that comes as a span. */
-#define SMALL ((size_t)64)
-#define SMALL_SZIDX sizeclass_of(SMALL)
+/* A class of every configuration, the bytes of its blocks and the request that fills one; and one that comes as a span. */
+#define SMALL_BLOCK ((size_t)64)
+#define SMALL (SMALL_BLOCK - HARDEN_SEAL_NBYTES)
+#define SMALL_SZIDX sizeclass_of(SMALL_BLOCK)
 #define SPAN (sizeclass_limit + 1000)
+
+/* The largest request that a block of the class serves. */
+static inline size_t request_of(unsigned szidx)
+{
+	return sizeclass_nbytes(szidx) - HARDEN_SEAL_NBYTES;
+}
+
+/* What statistics count for the block of a request. */
+static inline size_t counted_nbytes(size_t nbytes)
+{
+	if (nbytes <= sizeclass_limit - HARDEN_SEAL_NBYTES)
+		return sizeclass_nbytes(sizeclass_of(nbytes + HARDEN_SEAL_NBYTES));
+	return nbytes <= LARGE_REQUEST_THRESHOLD ? span_good_size(nbytes) : large_good_size(nbytes);
+}
+
+/* Hardened, for suites that are about where a freed block goes next: none waits. Before the first heap is taken. */
+static inline void without_quarantine(void)
+{
+	options.quarantine_kib = 0;
+}
 
 /* --- lots: blocks that come and go together, stamped meanwhile ---------------------------------------------------- */
 
@@ -50,6 +75,29 @@ static inline void lot_pass(void *arg)
 {
 	lot_allocate(arg);
 	lot_free(arg);
+}
+
+/* What malloc does, in builds that look closer, with a block that is popped by hand. */
+static inline void hand_out(struct block *block)
+{
+	uint32_t word = address_map_word(block);
+	if (QUARRY_BLOCK_BITS)
+		pool_hold(block);
+	if (QUARRY_COUNTING)
+		counting_small(block, request_of(word_szidx(word)));
+	if (QUARRY_HARDENED)
+		harden_seal(block, sizeclass_nbytes(word_szidx(word)), request_of(word_szidx(word)));
+}
+
+/* And free with one that is put on a list by hand. */
+static inline void take_back(struct block *block)
+{
+	if (QUARRY_BLOCK_BITS)
+		expect(pool_let_go(block));
+	if (QUARRY_COUNTING)
+		counting_small(block, 0);
+	if (QUARRY_HARDENED)
+		harden_wipe(block, sizeclass_nbytes(word_szidx(address_map_word(block))));
 }
 
 /* What every slow path begins and ends with: what was in doubt is settled. */

@@ -80,8 +80,8 @@ static inline size_t random_below(uint64_t *state, size_t bound)
 static inline void stamp(void *block, size_t nbytes, uint64_t mark)
 {
 	uint64_t other = ~mark;
-	memcpy(block, &mark, sizeof mark);
 	memcpy((char *)block + nbytes - sizeof other, &other, sizeof other);
+	memcpy(block, &mark, sizeof mark);
 }
 
 static inline bool stamp_holds(const void *block, size_t nbytes, uint64_t mark)
@@ -89,7 +89,7 @@ static inline bool stamp_holds(const void *block, size_t nbytes, uint64_t mark)
 	uint64_t first, last, other = ~mark;
 	memcpy(&first, block, sizeof first);
 	memcpy(&last, (const char *)block + nbytes - sizeof last, sizeof last);
-	return first == mark && last == other;
+	return first == mark && (last == other || nbytes < sizeof first + sizeof last);
 }
 
 static inline bool reads_as_zero(const void *memory, size_t nbytes)
