@@ -172,9 +172,10 @@ in_background() {
 
 failed=0
 names=()
+mkdir "$work/source"
+prepare "$work/source"
 for model in "${models[@]}"; do
-	mkdir "$work/$model"
-	prepare "$work/$model"
+	cp -r "$work/source" "$work/$model"
 	names+=("$model")
 	in_background check "$model" "$((executions / ${parts[$model]:-1}))" -O1 "$work/$model"
 	n=0
@@ -182,11 +183,10 @@ for model in "${models[@]}"; do
 		[ "$of" = "$model" ] || continue
 		n=$((n + 1))
 		name=$model:$n
-		mkdir "$work/$name"
-		prepare "$work/$name"
+		cp -r "$work/source" "$work/$name"
 		sed -i -E "$change" "$work/$name/$file"
 		echo "$file: $change" >"$work/$name/what"
-		if cmp -s "$work/$name/$file" "$work/$model/$file"; then
+		if cmp -s "$work/$name/$file" "$work/source/$file"; then
 			echo "$name: $file: $change: changes nothing"
 			failed=$((failed + 1))
 			continue
