@@ -119,7 +119,7 @@ as_members() {
 	thread.c) functions='is_registered|thread_reader_enter|thread_reader_leave|thread_may_be_reading' ;;
 	walk.c) functions='walk_arena|quarry_walk|is_in_an_arena' ;;
 	esac
-	sed -n -E "${functions:+/^struct [a-z]+ \{/,/^\}/p; /^[a-z].*[ *]($functions)\(.*\)\$/,/^\}/}p" "$lib/$1" |
+	sed -n -E "${functions:+/^struct walk \{/,/^\}/p; /^[a-z].*[ *]($functions)\(.*\)\$/,/^\}/}p" "$lib/$1" |
 		sed -E -e 's/ TOUCHED_EARLY;/;/; /^#include/d; /^extern/d; /^static/!{/^[a-z].*\);$/d}' \
 			-e '/ \*open_library\(|^static bool make_thread|^bool arena_list_take_at/,/^\}/d' \
 			-e 's/&rcu_linked != NULL \? &rcu_linked : //; s/([^_])slot\./\1own_slot()->/g' \
