@@ -293,7 +293,7 @@ static unsigned take_own(struct heap *heap, unsigned szidx, struct block **chain
 	return n;
 }
 
-_Atomic bool cache_exact TOUCHED_EARLY;
+_Atomic bool cache_exact;
 
 static unsigned take_one(struct heap *heap, unsigned szidx, struct block **chain)
 {

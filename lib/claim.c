@@ -15,7 +15,7 @@
 
 static struct lock visit_lock;
 
-static _Atomic unsigned holders TOUCHED_EARLY; /* claim_hold without claim_release */
+static _Atomic unsigned holders; /* claim_hold without claim_release */
 
 static bool has_barrier(void)
 {
@@ -422,7 +422,6 @@ void claim_release(void)
 }
 
 /* --- fork ------------------------------------------------------------------------------------------------------- */
-
 
 /* Threads, other than this one, whose lists are at rest only by the protocol. */
 static bool is_in_doubt(const struct heap *heap)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Entry, its slow allocations, which sort requests into small, span and large. Only here and in entry_free.c is a thread
- * attached, an arena mapped and the purger started: with no lock held, on the way in or out.
+ * Entry, its slow allocations, which sort requests into small, span and large. Only here and in entry_free.c is a
+ * thread attached, an arena mapped and the purger started: with no lock held, on the way in or out.
  */
 #include "entry.h"
 
@@ -15,11 +15,10 @@
 #include "large.h"
 #include "limit.h"
 #include "node.h"
-#include "options.h"
+#include "os.h"
 #include "purge.h"
 #include "region.h"
 #include "remote.h"
-#include "report.h"
 #include "sample.h"
 #include "span.h"
 #include "thread.h"
@@ -91,6 +90,7 @@ static struct block *take_from_shared(unsigned node, unsigned szidx)
 
 bool entry_more_memory(unsigned node, size_t nbytes, uint64_t births, enum effort *effort)
 {
+	nbytes = round_up(nbytes, POOL_SIZE) + (QUARRY_HARDENED ? POOL_SIZE : 0); /* what would be charged */
 	if (*effort == GROW) {
 		/* Where another thread mapped an arena meanwhile, that one will do. */
 		if (arena_list_births() != births || (limit_allows(nbytes) && arena_list_grow(node)))
@@ -375,11 +375,14 @@ static void *malloc_class(unsigned szidx, size_t nbytes)
 static cold_path void *malloc_due_aligned(size_t nbytes)
 {
 	uint64_t rate = sample_rate(), profile_rate;
+	int saved_errno = errno;
 	bool zeroed;
-	if (!sample_is_due(rate, nbytes) || (sample_whose(nbytes, &profile_rate) & SAMPLE_FOR_PROFILE) == 0)
+	if (rate == 0 || !sample_is_due(rate, nbytes) ||
+	    (sample_whose(nbytes, &profile_rate) & SAMPLE_FOR_PROFILE) == 0)
 		return NULL;
 	thread_follow_node();
 	void *ptr = allocate_big_on(current_node(), nbytes, ALIGNMENT, &zeroed);
+	errno = saved_errno;
 	if (ptr == NULL)
 		sample_drop();
 	else

@@ -5,9 +5,9 @@
  *
  *     entry_malloc                        entry_free
  *       cache_take      pops, done          address_map_word   one load: owner and class
- *       entry_malloc_slow  (entry.c)        cache_push         the thread's own block, done
+ *       entry_malloc_slow                   cache_push         the thread's own block, done
  *       entry_malloc_medium                   entry_overflow     the list is full
- *                                           entry_free_slow    (entry_free.c) another's block, span, large, misuse, NULL
+ *       (entry.c, entry_free.c)               entry_free_slow    another's block, span, large, misuse, NULL
  */
 #ifndef QUARRY_ENTRY_H
 #define QUARRY_ENTRY_H
@@ -35,8 +35,8 @@ void entry_leave(void);
 void *entry_malloc_big(size_t nbytes, size_t alignment, bool *zeroed);
 
 /**
- * Hardened: allocate nbytes as a block of the class, which is aligned as is asked for and has room for the seal, or at the
- * start of a unit.
+ * Hardened: allocate nbytes as a block of the class, which is aligned as is asked for and has room for the seal, or at
+ * the start of a unit.
  */
 void *entry_malloc_aligned_class(unsigned szidx, size_t nbytes);
 
@@ -70,8 +70,9 @@ enum effort { GROW, RECLAIM, GROW_AGAIN, GIVE_UP };
 
 /**
  * More memory for the node, of which nbytes are wanted: a new arena, unless another thread mapped one (births:
- * arena_list_births before the failed attempt) or the limit would refuse them there, too; failing that, what lies idle in
- * this process, once, and under a limit that may have made room in the arenas that there are. False: give up. No lock held.
+ * arena_list_births before the failed attempt) or the limit would refuse them there, too; failing that, what lies idle
+ * in this process, once, and under a limit that may have made room in the arenas that there are. False: give up. No
+ * lock held.
  */
 bool entry_more_memory(unsigned node, size_t nbytes, uint64_t births, enum effort *effort);
 

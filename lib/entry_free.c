@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Entry, its slow frees: whose block it is, and what of it is sent where. A small block goes onto the thread's list, into
- * its outbox, or, hardened, into the quarantine first. Misuses end here. Owns nothing; each function says what it holds.
+ * Entry, its slow frees: whose block it is, and what of it is sent where. A small block goes onto the thread's list,
+ * into its outbox, or, hardened, into the quarantine first. Misuses end here. Owns nothing; each function says what it
+ * holds.
  */
 #include "entry.h"
 
@@ -12,7 +13,6 @@
 #include "purge.h"
 #include "region.h"
 #include "remote.h"
-#include "report.h"
 #include "sample.h"
 #include "span.h"
 #include "thread.h"
@@ -152,7 +152,7 @@ static force_inline void keep(struct block *block, uint32_t word)
 	struct heap *heap = cache_announce(szidx);
 	if (unlikely(heap == &heap_empty))
 		free_locked(block, word);
-	else if (QUARRY_CHECKS && unlikely(heap->cache.head[szidx] == block))
+	else if (QUARRY_CHECKS && !QUARRY_BLOCK_BITS && unlikely(heap->cache.head[szidx] == block))
 		free_twice(block, word);
 	else if (cache_push(&heap->cache, szidx, block))
 		entry_overflow(word);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Frame cache: how to get from a frame to its caller's, for addresses that stacks go through again and again. To find
- * that by the tables (frame_rules.h) takes a search and two programs, some 1700 instructions.
+ * that by the tables (frame_rules.h) takes a search and two programs, some 1700 instructions. Owns the rows.
  *
  * What is known of an address is a row, which fits a word; what does not fit is read each time. Rows are found by a
  * key, of the address and of the object that it is in, so that a library that comes in place of another does not get

@@ -85,7 +85,8 @@ static bool read_encoded(const uint8_t **at, uint8_t encoding, uintptr_t *value)
 /* What is compared of a library's file: its headers, and the build ID behind them. */
 #define FILE_NBYTES 1024
 
-/* The program itself stays. A library may make place for another one, with an index like its own. */
+/* The program itself stays. A library may make place for another one, with an index like its own: its first page, which
+ * is readable in every file that linkers make, then differs by the build ID, or by sizes where there is none. */
 static uint64_t identity_of(const struct table_object *object, bool is_program)
 {
 	const uint64_t *words = (const void *)object->start;

@@ -19,16 +19,19 @@
 #define EMPTY_ID (WORD_OWNERS - 1)
 
 /* Apart from what is written, and read-only once the library is loaded. */
-__attribute__((section(".data.rel.ro.heap_empty"))) struct heap heap_empty = {.word_base = (uint32_t)EMPTY_ID << WORD_OWNER_SHIFT, .id = EMPTY_ID};
+__attribute__((section(".data.rel.ro.heap_empty"))) struct heap heap_empty = {
+	.word_base = (uint32_t)EMPTY_ID << WORD_OWNER_SHIFT,
+	.id = EMPTY_ID,
+};
 
-static struct lock registry_lock TOUCHED_EARLY; /* of the following, for writing */
+static struct lock registry_lock; /* of the following, for writing */
 static struct heap *_Atomic *_Atomic directory[WORD_OWNERS / HEAPS_PER_CHUNK];
-static _Atomic uint32_t nheaps TOUCHED_EARLY;
+static _Atomic uint32_t nheaps;
 static uint32_t nregions;
 static struct heap *_Atomic first_record, *last_record;
-static _Atomic bool has_veteran TOUCHED_EARLY; /* the first thread's heap was made */
+static _Atomic bool has_veteran; /* the first thread's heap was made */
 static struct heap *parked[NODE_PLACES], *parked_regions[NODE_PLACES];
-static _Atomic unsigned nparked TOUCHED_EARLY;
+static _Atomic unsigned nparked;
 uint8_t heap_nodes[WORD_OWNERS];
 static struct heap *_Atomic shared_heaps[NODE_PLACES];
 INSPECTED(heap_directory, directory);

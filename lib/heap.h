@@ -95,7 +95,7 @@ struct heap {
 	struct heap *nextparked;   /* under the registry lock */
 	struct heap *_Atomic nextrecord; /* in the order of their making; written under the registry lock, read anywhere */
 	unsigned node;             /* constant */
-	uint32_t tid;              /* the kernel's number of the attached thread; reports read it without the lock, as a hint */
+	uint32_t tid;              /* the kernel's number of the attached thread; also read without the lock, as a hint */
 
 	/* written by other threads */
 	_Alignas(FALSE_SHARING_RANGE) struct lock lock;

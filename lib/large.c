@@ -51,8 +51,8 @@ static void *make_live(struct record *record)
 	return record->address;
 }
 
-/* Hardened, with fences, unless the memory is a provider's, which gives units. Where the system refuses to close them there
- * are none. */
+/* Hardened, with fences, unless the memory is a provider's, which gives units. Where the system refuses to close them
+ * there are none. */
 static bool map_between(struct record *record, unsigned node, size_t nbytes, size_t alignment)
 {
 	record->lead = 0;

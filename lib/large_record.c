@@ -16,7 +16,7 @@ struct lock large_lock; /* of everything below */
 static struct record *_Atomic chunks[CHUNKS];
 static uint32_t nrecords;
 static struct record *spare, *kept;
-static _Atomic size_t kept_nbytes TOUCHED_EARLY; /* written under the lock */
+static _Atomic size_t kept_nbytes; /* written under the lock */
 INSPECTED(large_kept_total, kept_nbytes);
 
 /* --- records ------------------------------------------------------------------------------------------------------ */

@@ -34,7 +34,7 @@ static struct charge {
 _Atomic size_t limit_own TOUCHED_EARLY;
 _Atomic uint64_t limit_refusals;
 struct limit_container limit_container;
-static _Atomic int pressure TOUCHED_EARLY;
+static _Atomic int pressure;
 
 /* Of the one thread that looks. */
 static _Atomic bool looking;

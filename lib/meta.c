@@ -10,11 +10,11 @@
 
 #define CHUNK_NBYTES ((size_t)64 << 10)
 
-static struct lock meta_lock TOUCHED_EARLY;
+static struct lock meta_lock;
 static struct chunk {
 	char *next, *end;
 } open_chunk[NODE_PLACES]; /* under meta_lock */
-static _Atomic size_t mapped_nbytes TOUCHED_EARLY;
+static _Atomic size_t mapped_nbytes;
 INSPECTED(meta_mapped_nbytes, mapped_nbytes);
 
 static void *take_from(struct chunk *chunk, size_t nbytes, size_t alignment)

@@ -109,8 +109,9 @@ static void advance_tick(void)
 
 /* --- the thread ------------------------------------------------------------------------------------------------- */
 
-/* A hint that came just before relied on this thread: look once more after letting go of the post. Those who hint look at
- * it by a relaxed load, and what they freed is counted by relaxed stores: by the barrier one of the two is seen. */
+/* A hint that came just before relied on this thread: look once more after letting go of the post. Those who hint look
+ * at it by a relaxed load, and what they freed is counted by relaxed stores: by the barrier, where the kernel has it,
+ * one of the two is seen. */
 static bool may_end(void)
 {
 	int none = NONE;

@@ -52,8 +52,8 @@ void rcu_after_fork_child(void);
  * ThreadSanitizer sees neither liburcu's barriers nor its grace periods. These tell it what both promise: what was
  * written before a record was listed is seen by whoever finds it there, and what a reader did before it left its
  * section comes before what a writer does after waiting for readers. The links themselves liburcu writes by volatile
- * stores behind a compiler barrier, which are release stores on every machine that it supports, but no atomics to
- * ThreadSanitizer: what its list functions write is not looked at.
+ * stores, behind a write barrier where a record is added, which are no atomics to ThreadSanitizer: what its list
+ * functions write is not looked at.
  */
 #if QUARRY_TSAN
 void __tsan_acquire(void *address);

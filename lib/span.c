@@ -64,7 +64,7 @@ static void set_requested(void *start, size_t nbytes)
 	harden_paint((char *)start + nbytes, span_nbytes(start) - nbytes);
 }
 
-/* Freed spans, closed and without pages, wait in random order; the lowest bit: they will read as zero. */
+/* Freed spans, closed, wait in random order; the lowest bit: without their pages. */
 #define HELD_SPANS 32
 static _Atomic uintptr_t held[HELD_SPANS];
 

@@ -32,7 +32,7 @@ static thread_local_ie uint32_t moved_at;        /* ms, when that was */
 enum { KEY_NONE, KEY_MAKING, KEY_READY, KEY_REFUSED };
 static _Atomic int key_state TOUCHED_EARLY;
 static pthread_key_t exit_key TOUCHED_EARLY;
-static _Atomic unsigned nthreads TOUCHED_EARLY;
+static _Atomic unsigned nthreads;
 INSPECTED(thread_total, nthreads);
 
 static void at_thread_exit(void *unused);
@@ -55,6 +55,7 @@ unsigned thread_count(void)
 
 static void attach_to(struct heap *heap)
 {
+	claim_is_locked_mode(); /* the first one registers for membarrier, which may take the kernel a while */
 	heap_lock(heap);
 	heap->kind = HEAP_ATTACHED;
 	heap->slot = &slot;

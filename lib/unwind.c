@@ -6,7 +6,6 @@
 
 #include <dlfcn.h>
 #include <link.h>
-#include <string.h>
 
 #include "frame_cache.h"
 #include "frame_rules.h"

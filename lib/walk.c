@@ -58,17 +58,15 @@ struct live {
 	uint16_t requested[QUARRY_HARDENED ? POOL_MAX_BLOCKS : 1]; /* hardened: what may be used of each */
 };
 
-static void note_live(struct live *live, unsigned index, const char *block, size_t nbytes)
+/* A thread may be freeing the block, and wipe it meanwhile: what is read is checked, and any size will do then. */
+static uint16_t requested_of(const char *block, size_t nbytes)
 {
-	live->bits[index / 64] |= (uint64_t)1 << index % 64;
-	if (!QUARRY_HARDENED)
-		return;
-	size_t requested = harden_requested(block, nbytes); /* overflown, or freed just now */
-	live->requested[index] = (uint16_t)(requested == SIZE_MAX ? nbytes - HARDEN_SEAL_NBYTES : requested);
+	size_t requested = harden_requested(block, nbytes); /* SIZE_MAX: overflown */
+	return (uint16_t)(requested == SIZE_MAX ? nbytes - HARDEN_SEAL_NBYTES : requested);
 }
 
-/* False if no pool starts there (any more). What hardened blocks say of themselves is read here: later the memory may be
- * closed. */
+/* False if no pool starts there (any more). What hardened blocks say of themselves is read here: later the memory may
+ * be closed. */
 static bool read_pool(const struct walk *walk, char *start, uint32_t word, struct live *live)
 {
 	const struct pool_header *pool = pool_header_at(start);
@@ -79,8 +77,11 @@ static bool read_pool(const struct walk *walk, char *start, uint32_t word, struc
 	for (unsigned index = 0; owned && index < pool->capacity; index++) {
 		live->bits[index / 64] = index % 64 == 0 ? 0 : live->bits[index / 64];
 		bool held = !QUARRY_HARDENED || word_is_region(word) || pool_is_held(start + index * nbytes);
-		if (held && !pool_has_block(pool, index))
-			note_live(live, index, start + index * nbytes, nbytes);
+		if (!held || pool_has_block(pool, index))
+			continue;
+		live->bits[index / 64] |= (uint64_t)1 << index % 64;
+		if (QUARRY_HARDENED && !word_is_region(word))
+			live->requested[index] = requested_of(start + index * nbytes, nbytes);
 	}
 	remote_unlock(owner);
 	if (!owned)

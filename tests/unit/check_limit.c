@@ -55,7 +55,8 @@ START_TEST(own_limit_is_reached_and_held)
 	size_t n = take_all(nbytes);
 	ck_assert_uint_le(limit_charged(), limit);
 	ck_assert_uint_le(arena_list_births(), 2 * limit / ARENA_SIZE + 2); /* none for what the limit refuses */
-	ck_assert_uint_ge(n * quarry_good_size(nbytes), QUARRY_HARDENED ? limit / 8 * 3 : limit / 8 * 5); /* obmalloc's sizes: a unit for 3000 bytes */
+	/* obmalloc's sizes: a unit for 3000 bytes */
+	ck_assert_uint_ge(n * quarry_good_size(nbytes), QUARRY_HARDENED ? limit / 8 * 3 : limit / 8 * 5);
 	ck_assert_uint_gt(limit_refusals, 0);
 	uint64_t births = arena_list_births();
 	for (int i = 0; i < 10; i++)

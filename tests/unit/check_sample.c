@@ -181,7 +181,8 @@ START_TEST(estimates_are_near_the_truth_at_each_site)
 			quarry_free(held[i]);
 		}
 		size[i] = 1 + random_below(&seed, most[which]);
-		if (which == 2 && !QUARRY_HARDENED && sizeclass_of_aligned(size[i], 256) >= 0) /* counted as the class with the alignment */
+		/* counted as the class with the alignment */
+		if (which == 2 && !QUARRY_HARDENED && sizeclass_of_aligned(size[i], 256) >= 0)
 			size[i] = sizeclass_nbytes((unsigned)sizeclass_of_aligned(size[i], 256));
 		owner[i] = &live[which];
 		held[i] = live[which].where(size[i]);

@@ -177,12 +177,17 @@ static struct churner churners[2];
 static _Atomic unsigned *freed_of(struct churner *churner, void *block, bool is_new)
 {
 	size_t place = ((uintptr_t)block >> 4) % CHURNED;
-	while (churner->seen[place].block != NULL && churner->seen[place].block != block)
-		place = (place + 1) % CHURNED;
-	if (churner->seen[place].block == NULL && !is_new)
-		return NULL;
-	churner->seen[place].block = block;
-	return &churner->seen[place].freed;
+	for (size_t i = 0; i < CHURNED; i++, place = (place + 1) % CHURNED) {
+		void *there = churner->seen[place].block;
+		if (there == NULL && !is_new)
+			return NULL;
+		if (there == NULL)
+			churner->seen[place].block = block;
+		if (there == NULL || there == block)
+			return &churner->seen[place].freed;
+	}
+	expect(false); /* the table is full */
+	return NULL;
 }
 
 static void churn(void *arg)
