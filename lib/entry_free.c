@@ -88,10 +88,10 @@ static force_inline bool is_wanted(const struct heap *heap, uint32_t word)
  * A young class lives on the shared heap's blocks, which are foreign: every free of one comes this way. A thread that
  * frees many of them is no passer-by, and gets pools of its own. True: that is now.
  */
-static bool comes_of_age(struct heap *heap, uint32_t word)
+static bool comes_of_age(struct heap *heap, unsigned szidx)
 {
-	struct cache_class *class = &heap->classes[word_szidx(word)];
-	if (likely(class->refills >= YOUNG_REFILLS) || word_owner(word) == heap->id || ++class->kept < YOUNG_FREES)
+	struct cache_class *class = &heap->classes[szidx];
+	if (likely(class->refills >= YOUNG_REFILLS) || ++class->kept < YOUNG_FREES)
 		return false;
 	class->refills = YOUNG_REFILLS;
 	return true;
@@ -118,7 +118,7 @@ static force_inline void put_locked(struct heap *heap, struct block *block, uint
 	} else if (word_owner(word) == heap->id || is_wanted(heap, word)) {
 		if (cache_push(&heap->cache, szidx, block))
 			cache_overflow(heap, szidx);
-		else if (unlikely(comes_of_age(heap, word)))
+		else if (unlikely(word_owner(word) != heap->id && comes_of_age(heap, szidx)))
 			cache_flush_list(heap, szidx);
 	} else {
 		cache_post(heap->outbox, block, word);
@@ -145,7 +145,7 @@ static __attribute__((noinline)) void free_locked(struct block *block, uint32_t 
 	entry_leave();
 }
 
-/* Onto the thread's own list. */
+/* Onto the thread's own list. Its own blocks come this way only in builds with block bits. */
 static force_inline void keep(struct block *block, uint32_t word)
 {
 	unsigned szidx = word_szidx(word);
@@ -156,7 +156,7 @@ static force_inline void keep(struct block *block, uint32_t word)
 		free_twice(block, word);
 	else if (cache_push(&heap->cache, szidx, block))
 		entry_overflow(word);
-	else if (unlikely(comes_of_age(heap, word)))
+	else if (unlikely((!QUARRY_BLOCK_BITS || word_owner(word) != heap->id) && comes_of_age(heap, szidx)))
 		send_list_home(szidx);
 }
 
