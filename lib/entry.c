@@ -381,7 +381,7 @@ static cold_path void *malloc_due_aligned(size_t nbytes)
 	    (sample_whose(nbytes, &profile_rate) & SAMPLE_FOR_PROFILE) == 0)
 		return NULL;
 	thread_follow_node();
-	void *ptr = allocate_big_on(current_node(), nbytes, ALIGNMENT, &zeroed);
+	void *ptr = allocate_big_on(current_node(), nbytes, POOL_SIZE, &zeroed); /* also where it has to be a large block */
 	errno = saved_errno;
 	if (ptr == NULL)
 		sample_drop();
