@@ -26,9 +26,9 @@
 #define INTERNAL __attribute__((visibility("hidden")))
 
 /*
- * A variable that is zero at first, that start-up or the first malloc touches and that is then read only: beside the
+ * A variable that is zero at first, that start-up or the first malloc touches and that is then read: beside the
  * initialised ones, in a page that the loader has touched already. The others may cost a process a page each. What is
- * written later must not come here: malloc and free read their neighbours.
+ * written again by more than a change of state must not come here: malloc and free read their neighbours.
  */
 #define TOUCHED_EARLY __attribute__((section(".data")))
 
