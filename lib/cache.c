@@ -325,6 +325,7 @@ bool cache_refill(struct heap *heap, unsigned szidx)
 		return false;
 	count(&heap->counters.refills);
 	class->allocates = class->used = 1;
+	class->seen_room = INT16_MIN; /* or less room than before would hide what was allocated */
 	/* What was taken counts, but a quarter of the room stays: the next frees shall not overflow at once. */
 	uint32_t bound = heap->cache.bound[szidx], least = bound / 4;
 	bool crowded = n + least > bound;

@@ -75,13 +75,33 @@ void entry_overflow(uint32_t word)
 	entry_leave();
 }
 
-/* Is a block of another heap worth keeping? While this thread allocates the class and has little of it, and if it is of
- * this node. Without an announcement: a visitor changes these counts only while the thread is diverted. */
-static force_inline bool is_wanted(const struct heap *heap, uint32_t word)
+/*
+ * Are foreign blocks of the class freed between allocations? Two of the last eight say so. Then they are exchanged, and
+ * keeping one saves its way home and back. A row of them is a message that was read: kept, they would mix with the
+ * thread's own in cache lines, for good. A thread that lives on the shared heap's blocks keeps these.
+ */
+static force_inline bool is_exchange(struct cache_class *class, int32_t room)
+{
+	unsigned last = class->exchanged = (uint8_t)(class->exchanged << 1 | (room > class->seen_room));
+	return (last & (last - 1)) != 0 || class->refills < YOUNG_REFILLS;
+}
+
+/*
+ * Is a block of another heap, which is being freed, worth keeping? While this thread allocates the class and has little
+ * of it, and if it is of this node. Without an announcement: a visitor changes these counts only while the thread is
+ * diverted.
+ */
+static force_inline bool is_wanted(struct heap *heap, uint32_t word)
 {
 	unsigned szidx = word_szidx(word);
-	return heap->classes[szidx].allocates && heap->cache.room[szidx] > (int32_t)(heap->cache.bound[szidx] / 2) &&
-	       heap_node_by_id(word_owner(word)) == heap->node;
+	struct cache_class *class = &heap->classes[szidx];
+	int32_t room = heap->cache.room[szidx];
+	if (!class->allocates)
+		return false;
+	bool wanted = is_exchange(class, room) && room > (int32_t)(heap->cache.bound[szidx] / 2) &&
+	              heap_node_by_id(word_owner(word)) == heap->node;
+	class->seen_room = (int16_t)(room - wanted);
+	return wanted;
 }
 
 /*
@@ -161,7 +181,7 @@ static force_inline void keep(struct block *block, uint32_t word)
 }
 
 /* Into the outbox. */
-static force_inline void post(struct block *block, uint32_t word)
+static __attribute__((noinline)) void post(struct block *block, uint32_t word)
 {
 	unsigned bucket = cache_bucket(word_owner(word));
 	int32_t nbytes = (int32_t)sizeclass_nbytes(word_szidx(word));
@@ -296,11 +316,22 @@ static __attribute__((noinline)) void free_other(void *ptr, uint32_t word)
 		send_home(ptr, word);
 }
 
-/* To where it belongs. */
-static force_inline void pass_on(struct block *block, uint32_t word, const struct heap *heap)
+/* A block of another heap, whose class this thread allocates. */
+static __attribute__((noinline)) void keep_or_post(struct block *block, uint32_t word, struct heap *heap)
 {
-	if ((QUARRY_BLOCK_BITS && likely(word_owner(word) == heap->id)) || is_wanted(heap, word))
+	if (is_wanted(heap, word))
 		keep(block, word);
+	else
+		post(block, word);
+}
+
+/* To where it belongs. */
+static force_inline void pass_on(struct block *block, uint32_t word, struct heap *heap)
+{
+	if (QUARRY_BLOCK_BITS && likely(word_owner(word) == heap->id))
+		keep(block, word);
+	else if (heap->classes[word_szidx(word)].allocates)
+		keep_or_post(block, word, heap);
 	else
 		post(block, word);
 }

@@ -53,12 +53,14 @@ enum heap_kind { HEAP_ATTACHED, HEAP_PARKED, HEAP_SHARED };
 
 /* What is kept per class beside the list. The attached thread's alone, without the lock too, unless it is diverted. */
 struct cache_class {
-	uint8_t refills;    /* from the shared heap while the class is young; then YOUNG_REFILLS */
-	uint8_t flushed;    /* overflowed since the last refill: the next refill doubles the bound */
-	uint8_t allocates;  /* refilled since the last overflow: foreign blocks of the class are worth keeping */
-	uint8_t used;       /* refilled or flushed since it was last aged */
-	uint16_t excess;    /* blocks that the last refill brought beyond the bound: length = bound - room + excess */
-	uint8_t kept;       /* foreign blocks put into the list while the class is young: see entry_free.c */
+	uint8_t refills : 4;   /* from the shared heap while the class is young; then YOUNG_REFILLS */
+	uint8_t flushed : 1;   /* overflowed since the last refill: the next refill doubles the bound */
+	uint8_t allocates : 1; /* refilled since the last overflow: foreign blocks of the class are worth keeping */
+	uint8_t used : 1;      /* refilled or flushed since it was last aged */
+	uint8_t kept;          /* foreign blocks put into the list while the class is young: see entry_free.c */
+	uint8_t exchanged;     /* a bit for each of the last eight freed: had room grown since the one before? */
+	uint16_t excess;       /* blocks that the last refill brought beyond the bound: length = bound - room + excess */
+	int16_t seen_room;     /* after the last foreign one was freed; its least value where a refill came since */
 };
 
 /* Number of events and bytes since the record was made; written under the lock, read anywhere, relaxed. */

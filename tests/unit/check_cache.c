@@ -414,30 +414,38 @@ START_TEST(owners_that_share_a_bucket_do_not_mix)
 }
 END_TEST
 
-static void free_others(void *arg)
+/* A third of the blocks, freed by a thread that allocates the class, or not, and in exchange, or in a row. */
+static void free_third(const struct lot *others, size_t third, bool allocates, bool exchanges, size_t kept)
 {
-	struct lot *others = arg;
-	for (unsigned kept = 0; kept < 2; kept++) {
-		heap_lock(slot.heap);
-		claim_settle(slot.heap);
-		cache_flush_all(slot.heap);
-		slot.heap->classes[SMALL_SZIDX].allocates = (uint8_t)kept;
-		slot.heap->classes[SMALL_SZIDX].refills = YOUNG_REFILLS;
-		remote_unlock(slot.heap);
-		for (size_t i = kept * others->n / 2; i < (kept + 1) * others->n / 2; i++)
-			quarry_free(others->block[i]);
-		size_t half = bound_of(SMALL_SZIDX) - bound_of(SMALL_SZIDX) / 2;
-		expect(list_length(slot.heap, SMALL_SZIDX) == (kept ? half : 0));
-		expect(cached_blocks(slot.heap) == others->n / 2);
+	struct cache_class *class = &slot.heap->classes[SMALL_SZIDX];
+	heap_lock(slot.heap);
+	claim_settle(slot.heap);
+	cache_flush_all(slot.heap);
+	*class = (struct cache_class){.refills = YOUNG_REFILLS, .allocates = allocates, .exchanged = exchanges ? UINT8_MAX : 0};
+	remote_unlock(slot.heap);
+	for (size_t i = third * others->n / 3; i < (third + 1) * others->n / 3; i++) {
+		if (exchanges)
+			class->seen_room = INT16_MIN;
+		quarry_free(others->block[i]);
 	}
+	expect(list_length(slot.heap, SMALL_SZIDX) == kept);
+	expect(cached_blocks(slot.heap) == others->n / 3);
 }
 
-/* Foreign blocks are kept while the class is being allocated from, and then half a list at most. */
+static void free_others(void *arg)
+{
+	size_t half = bound_of(SMALL_SZIDX) - bound_of(SMALL_SZIDX) / 2;
+	free_third(arg, 0, false, true, 0);
+	free_third(arg, 1, true, false, 0);
+	free_third(arg, 2, true, true, half);
+}
+
+/* Foreign blocks are kept while the class is being allocated from between them, and then half a list at most. */
 START_TEST(foreign_blocks_are_kept_if_wanted)
 {
 	struct actor actor;
 	begin();
-	lot = (struct lot){.nbytes = SMALL, .n = 2 * (size_t)bound_of(SMALL_SZIDX)};
+	lot = (struct lot){.nbytes = SMALL, .n = 3 * (size_t)bound_of(SMALL_SZIDX)};
 	lot_allocate(&lot);
 	actor_begin(&actor);
 	heap_of_actor(&actor);
