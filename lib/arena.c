@@ -137,13 +137,21 @@ static uint64_t mask_in(size_t word, size_t unit, size_t nunits)
 	return bits_from(from) & (to >= 64 ? ~(uint64_t)0 : ~bits_from(to));
 }
 
+/* How many they are. */
+static unsigned units_in(size_t word, size_t unit, size_t nunits)
+{
+	size_t from = unit > word * 64 ? unit : word * 64, to = unit + nunits;
+	return (unsigned)((to > word * 64 + 64 ? word * 64 + 64 : to) - from);
+}
+
 /* Take a run that is known to be free. */
 static struct arena_run take_run(struct arena_object *arena, size_t unit, size_t nunits)
 {
 	unsigned ndirty = 0;
 	for (size_t word = unit / 64; word * 64 < unit + nunits; word++) {
 		uint64_t mask = mask_in(word, unit, nunits);
-		ndirty += (unsigned)__builtin_popcountll(arena->dirty[word] & mask);
+		uint64_t dirty = arena->dirty[word] & mask;
+		ndirty += dirty == mask ? units_in(word, unit, nunits) : (unsigned)__builtin_popcountll(dirty);
 		arena->free[word] &= ~mask;
 		arena->dirty[word] &= ~mask;
 	}
@@ -201,6 +209,21 @@ static size_t run_start(const uint64_t *map, size_t unit)
 	return 0;
 }
 
+/* No more units than this are asked for at once. */
+#define LONGEST_REQUEST ((LARGE_REQUEST_THRESHOLD >> QUARRY_POOL_BITS) + 1)
+
+/* A run of free units has grown round this one. Where any request fits, how long it is makes no difference. */
+static void note_run(struct arena_object *arena, size_t unit)
+{
+	if (likely(arena->longest >= LONGEST_REQUEST)) {
+		arena->longest = arena->nfreepools;
+		return;
+	}
+	size_t run = next_bit(arena->free, NULL, unit, false) - run_start(arena->free, unit);
+	if (run > arena->longest)
+		arena->longest = (uint32_t)run;
+}
+
 void arena_put(struct arena_object *arena, const char *address, size_t nunits, bool clean, uint8_t tick)
 {
 	size_t unit = arena_unit_of(address);
@@ -218,10 +241,7 @@ void arena_put(struct arena_object *arena, const char *address, size_t nunits, b
 		atomic_store_explicit(&arena->ndirty, arena->ndirty + (uint32_t)nunits, relaxed);
 	if (arena_is_empty(arena))
 		arena->empty_since = tick;
-
-	size_t run = next_bit(arena->free, NULL, unit, false) - run_start(arena->free, unit);
-	if (run > arena->longest)
-		arena->longest = (uint32_t)run;
+	note_run(arena, unit);
 }
 
 static bool is_old(const struct arena_object *arena, size_t unit, uint8_t tick, uint8_t age)

@@ -44,6 +44,8 @@ struct outbox {
 	uint32_t owner;
 };
 
+_Static_assert(CACHE_CLASS_NBYTES / ALIGNMENT <= INT16_MAX && YOUNG_REFILLS < 16, "what struct cache_class has room for");
+
 /* Lists that a slot may announce: the cache's classes, then the outbox's buckets. */
 #define CACHE_LISTS (NB_SIZE_CLASSES + OUTBOX_BUCKETS)
 _Static_assert(CACHE_LISTS <= 0xfc, "a list is named by the low byte of a word, and that of a span's names none");
