@@ -137,7 +137,7 @@ static uint64_t mask_in(size_t word, size_t unit, size_t nunits)
 	return bits_from(from) & (to >= 64 ? ~(uint64_t)0 : ~bits_from(to));
 }
 
-/* How many they are. */
+/* The number of units in [unit, unit + nunits) that have their bits in a word. */
 static unsigned units_in(size_t word, size_t unit, size_t nunits)
 {
 	size_t from = unit > word * 64 ? unit : word * 64, to = unit + nunits;
@@ -151,6 +151,7 @@ static struct arena_run take_run(struct arena_object *arena, size_t unit, size_t
 	for (size_t word = unit / 64; word * 64 < unit + nunits; word++) {
 		uint64_t mask = mask_in(word, unit, nunits);
 		uint64_t dirty = arena->dirty[word] & mask;
+		/* Without an instruction for it, counting bits is a call. */
 		ndirty += dirty == mask ? units_in(word, unit, nunits) : (unsigned)__builtin_popcountll(dirty);
 		arena->free[word] &= ~mask;
 		arena->dirty[word] &= ~mask;
@@ -209,10 +210,11 @@ static size_t run_start(const uint64_t *map, size_t unit)
 	return 0;
 }
 
-/* No more units than this are asked for at once. */
-#define LONGEST_REQUEST ((LARGE_REQUEST_THRESHOLD >> QUARRY_POOL_BITS) + 1)
+/* No more units than this are asked for at once: a span's, or a pool's, and hardened the fence behind them. */
+#define LONGEST_SPAN (LARGE_REQUEST_THRESHOLD >> QUARRY_POOL_BITS)
+#define LONGEST_REQUEST ((LONGEST_SPAN > POOL_MAX_UNITS ? LONGEST_SPAN : POOL_MAX_UNITS) + 1)
 
-/* A run of free units has grown round this one. Where any request fits, how long it is makes no difference. */
+/* A run of free units has grown round this one. While `longest` turns no request away, a closer one saves nothing. */
 static void note_run(struct arena_object *arena, size_t unit)
 {
 	if (likely(arena->longest >= LONGEST_REQUEST)) {

@@ -76,9 +76,10 @@ void entry_overflow(uint32_t word)
 }
 
 /*
- * Are foreign blocks of the class freed between allocations? Two of the last eight say so. Then they are exchanged, and
- * keeping one saves its way home and back. A row of them is a message that was read: kept, they would mix with the
- * thread's own in cache lines, for good. A thread that lives on the shared heap's blocks keeps these.
+ * Are foreign blocks of the class freed between allocations? Two of the last eight say so, since a flush or visit may
+ * look like an allocation. Then they are exchanged, and keeping one saves its way home and back. A row of them is a message
+ * that was read: kept, they would mix with the thread's own in cache lines, for good. While a class is young it keeps
+ * them (comes_of_age).
  */
 static force_inline bool is_exchange(struct cache_class *class, int32_t room)
 {
@@ -88,7 +89,7 @@ static force_inline bool is_exchange(struct cache_class *class, int32_t room)
 
 /*
  * Is a block of another heap, which is being freed, worth keeping? While this thread allocates the class and has little
- * of it, and if it is of this node. Without an announcement: a visitor changes these counts only while the thread is
+ * of it, and if it is of this node. Asked once for a free, as it takes a note. Without an announcement: a visitor changes these counts only while the thread is
  * diverted.
  */
 static force_inline bool is_wanted(struct heap *heap, uint32_t word)
@@ -128,14 +129,14 @@ static cold_path void send_list_home(unsigned szidx)
 	remote_unlock(heap);
 }
 
-/* Onto the thread's list or into its outbox, under the lock of its heap. */
-static force_inline void put_locked(struct heap *heap, struct block *block, uint32_t word)
+/* Onto the thread's list or, for sure if it is to go home, into its outbox; under the lock of its heap. */
+static force_inline void put_locked(struct heap *heap, struct block *block, uint32_t word, bool home)
 {
 	unsigned szidx = word_szidx(word);
 	if (QUARRY_CHECKS &&
 	    unlikely(heap->cache.head[szidx] == block || heap->outbox[cache_bucket(word_owner(word))].head == block)) {
 		free_twice(block, word);
-	} else if (word_owner(word) == heap->id || is_wanted(heap, word)) {
+	} else if (!home && (word_owner(word) == heap->id || is_wanted(heap, word))) {
 		if (cache_push(&heap->cache, szidx, block))
 			cache_overflow(heap, szidx);
 		else if (unlikely(word_owner(word) != heap->id && comes_of_age(heap, szidx)))
@@ -149,18 +150,18 @@ static force_inline void put_locked(struct heap *heap, struct block *block, uint
 static void relieve_quarantine(struct heap *heap)
 {
 	for (struct block *block; (block = quarantine_take(heap->quarantine, heap->quarantine->most)) != NULL;)
-		put_locked(heap, block, address_map_word(block));
+		put_locked(heap, block, address_map_word(block), false);
 }
 
 /* The thread is diverted, its outbox wants to be sent, or more than one block had to leave the quarantine. */
-static __attribute__((noinline)) void free_locked(struct block *block, uint32_t word)
+static __attribute__((noinline)) void free_locked(struct block *block, uint32_t word, bool home)
 {
 	struct heap *heap = slot.heap;
 	heap_lock(heap);
 	claim_settle(heap);
 	if (QUARRY_HARDENED)
 		relieve_quarantine(heap);
-	put_locked(heap, block, word);
+	put_locked(heap, block, word, home);
 	remote_unlock(heap);
 	entry_leave();
 }
@@ -171,7 +172,7 @@ static force_inline void keep(struct block *block, uint32_t word)
 	unsigned szidx = word_szidx(word);
 	struct heap *heap = cache_announce(szidx);
 	if (unlikely(heap == &heap_empty))
-		free_locked(block, word);
+		free_locked(block, word, false);
 	else if (QUARRY_CHECKS && !QUARRY_BLOCK_BITS && unlikely(heap->cache.head[szidx] == block))
 		free_twice(block, word);
 	else if (cache_push(&heap->cache, szidx, block))
@@ -180,7 +181,7 @@ static force_inline void keep(struct block *block, uint32_t word)
 		send_list_home(szidx);
 }
 
-/* Into the outbox. */
+/* Into the outbox. Two callers, each by a tail call. */
 static __attribute__((noinline)) void post(struct block *block, uint32_t word)
 {
 	unsigned bucket = cache_bucket(word_owner(word));
@@ -193,7 +194,7 @@ static __attribute__((noinline)) void post(struct block *block, uint32_t word)
 		return;
 	}
 	if (unlikely(heap == &heap_empty) || (head != NULL && (box->owner != word_owner(word) || box->room < nbytes))) {
-		free_locked(block, word);
+		free_locked(block, word, true);
 		return;
 	}
 	if (head == NULL) {
@@ -229,7 +230,7 @@ static cold_path void quarantine_locked(struct block *block, uint32_t word)
 	claim_settle(heap);
 	block = quarantine_put(heap->quarantine, block, &word);
 	if (block != NULL)
-		put_locked(heap, block, word);
+		put_locked(heap, block, word, false);
 	relieve_quarantine(heap);
 	remote_unlock(heap);
 	entry_leave();
@@ -311,7 +312,7 @@ static __attribute__((noinline)) void free_other(void *ptr, uint32_t word)
 	if (QUARRY_HARDENED)
 		quarantine_locked(ptr, word);
 	else if (thread_heap() != NULL)
-		free_locked(ptr, word);
+		free_locked(ptr, word, false);
 	else
 		send_home(ptr, word);
 }
@@ -321,6 +322,8 @@ static __attribute__((noinline)) void keep_or_post(struct block *block, uint32_t
 {
 	if (is_wanted(heap, word))
 		keep(block, word);
+	else if (QUARRY_CHECKS && unlikely(heap->cache.head[word_szidx(word)] == block)) /* kept the first time */
+		free_twice(block, word);
 	else
 		post(block, word);
 }
@@ -344,7 +347,7 @@ static force_inline void free_hardened(struct block *block, uint32_t word, struc
 	if (block == NULL)
 		return;
 	if (unlikely(quarantine_is_over(heap->quarantine)))
-		free_locked(block, word);
+		free_locked(block, word, false);
 	else
 		pass_on(block, word, heap);
 }

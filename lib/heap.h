@@ -44,8 +44,6 @@ struct outbox {
 	uint32_t owner;
 };
 
-_Static_assert(CACHE_CLASS_NBYTES / ALIGNMENT <= INT16_MAX && YOUNG_REFILLS < 16, "what struct cache_class has room for");
-
 /* Lists that a slot may announce: the cache's classes, then the outbox's buckets. */
 #define CACHE_LISTS (NB_SIZE_CLASSES + OUTBOX_BUCKETS)
 _Static_assert(CACHE_LISTS <= 0xfc, "a list is named by the low byte of a word, and that of a span's names none");
@@ -57,13 +55,17 @@ enum heap_kind { HEAP_ATTACHED, HEAP_PARKED, HEAP_SHARED };
 struct cache_class {
 	uint8_t refills : 4;   /* from the shared heap while the class is young; then YOUNG_REFILLS */
 	uint8_t flushed : 1;   /* overflowed since the last refill: the next refill doubles the bound */
-	uint8_t allocates : 1; /* refilled since the last overflow: foreign blocks of the class are worth keeping */
+	uint8_t allocates : 1; /* refilled since the last overflow: foreign blocks may be worth keeping */
 	uint8_t used : 1;      /* refilled or flushed since it was last aged */
 	uint8_t kept;          /* foreign blocks put into the list while the class is young: see entry_free.c */
-	uint8_t exchanged;     /* a bit for each of the last eight freed: had room grown since the one before? */
+	uint8_t exchanged;     /* a bit for each of the last eight that might have been kept: had room grown before it? */
 	uint16_t excess;       /* blocks that the last refill brought beyond the bound: length = bound - room + excess */
 	int16_t seen_room;     /* after the last foreign one was freed; its least value where a refill came since */
 };
+
+/* Room is at most a list's bound and a refill's excess. */
+_Static_assert(CACHE_CLASS_NBYTES / ALIGNMENT * 5 / 4 <= INT16_MAX, "seen_room holds any room");
+_Static_assert(YOUNG_REFILLS < 16 && YOUNG_FREES <= UINT8_MAX, "counts that fit");
 
 /* Number of events and bytes since the record was made; written under the lock, read anywhere, relaxed. */
 struct heap_counters {

@@ -265,6 +265,11 @@ START_TEST(a_hint_of_the_longest_run_never_hides_one)
 	leave_free(FIRST + 4, 4, true, 0);
 	ck_assert_no_run(arena_take(&arena, 6, 1));
 	ck_assert_uint_eq(arena.longest, 4);
+	ck_assert_run(arena_take(&arena, 2, 1), FIRST + 4, 2, true);
+	ck_assert_no_run(arena_take(&arena, 3, 1));
+	ck_assert_uint_eq(arena.longest, 2); /* by the search that failed */
+	leave_free(FIRST + 4, 2, true, 0);
+	ck_assert_uint_eq(arena.longest, 4);
 	leave_free(FIRST + 8, 1, true, 0);
 	leave_free(FIRST + 3, 1, false, 0);
 	ck_assert_run(arena_take(&arena, 6, 1), FIRST + 3, 6, false);

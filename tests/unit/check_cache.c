@@ -454,6 +454,43 @@ START_TEST(foreign_blocks_are_kept_if_wanted)
 }
 END_TEST
 
+/* Between allocations the second one is kept, and in a row soon none any more. */
+static void exchange_others(void *arg)
+{
+	const struct lot *others = arg;
+	struct cache_class *class = &slot.heap->classes[SMALL_SZIDX];
+	void *own[200];
+	size_t n = 0;
+	class->refills = YOUNG_REFILLS;
+	do
+		own[n++] = quarry_malloc(SMALL);
+	while (n < COUNT(own) - 8 && list_length(slot.heap, SMALL_SZIDX) != 8); /* and is to stay short */
+	class->exchanged = 0;
+	for (size_t i = 0; i < 8; i++) {
+		own[n++] = quarry_malloc(SMALL);
+		quarry_free(others->block[i]);
+	}
+	expect(cached_blocks(slot.heap) - list_length(slot.heap, SMALL_SZIDX) == 1);
+	for (size_t i = 8; i < others->n; i++)
+		quarry_free(others->block[i]);
+	expect(cached_blocks(slot.heap) - list_length(slot.heap, SMALL_SZIDX) >= others->n - 8 - 7);
+	for (size_t i = 0; i < n; i++)
+		quarry_free(own[i]);
+}
+
+START_TEST(exchanged_blocks_are_kept_and_rows_go_home)
+{
+	struct actor actor;
+	begin();
+	lot = (struct lot){.nbytes = SMALL, .n = 24};
+	lot_allocate(&lot);
+	actor_begin(&actor);
+	heap_of_actor(&actor);
+	actor_do(&actor, exchange_others, &lot);
+	actor_end(&actor);
+}
+END_TEST
+
 int main(void)
 {
 	without_quarantine();
@@ -476,5 +513,6 @@ int main(void)
 	tcase_add_test(tcase, a_chain_is_sent_when_another_does_not_fit);
 	tcase_add_test(tcase, owners_that_share_a_bucket_do_not_mix);
 	tcase_add_test(tcase, foreign_blocks_are_kept_if_wanted);
+	tcase_add_test(tcase, exchanged_blocks_are_kept_and_rows_go_home);
 	return run_suite(suite);
 }
