@@ -96,8 +96,8 @@ extern struct arena_list_counters arena_list_counters;
 void arena_list_admit_rcu(void);
 
 /**
- * The lock of readers that do not go by RCU (threads that begin or end; where liburcu is not open). Retirement passes it once after its
- * grace period.
+ * The lock of readers that do not go by RCU (threads that begin or end; where liburcu is not open). Retirement passes
+ * it once after its grace period.
  */
 void arena_list_reader_lock(void);
 void arena_list_reader_unlock(void);

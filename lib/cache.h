@@ -52,12 +52,13 @@ static force_inline bool cache_push(struct cache *cache, unsigned szidx, struct 
 	return unlikely(count_down(cache, offsetof(struct cache, room), szidx));
 }
 
-/** The list of a class names `block`, which is not free: report that, and forget the list. Under the heap's lock, settled. */
+/** The list of a class names `block`, which is not free: report that, and forget the list. Under the heap's lock,
+ * settled. */
 cold_path void cache_drop_list(struct heap *heap, unsigned szidx, const struct block *block);
 
 /**
- * Look at the newest blocks of every list, CHECKED_BLOCKS at the most of each: is one there twice, or not free? Under the
- * heap's lock, settled.
+ * Look at the newest blocks of every list, CHECKED_BLOCKS at the most of each: is one there twice, or not free? Under
+ * the heap's lock, settled.
  */
 #define CHECKED_BLOCKS 256
 void cache_check(struct heap *heap);

@@ -380,7 +380,7 @@ static bool visit_all(enum claim_scope scope)
 	bool whole = true;
 	unsigned missed = 1;
 	for (struct heap *heap = heap_first(); heap != NULL; heap = heap_next(heap))
-		set_visited(heap, false); /* before a thread that is settling says that it has emptied its cache, or after */
+		set_visited(heap, false); /* before or after a thread that is settling says that its cache is empty */
 	for (int tries = 0; missed > 0 && tries < (scope == CLAIM_ALL ? MOST_TRIES : 1); tries++)
 		missed = visit_round(scope, &whole);
 	if (scope != CLAIM_ALL)

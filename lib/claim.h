@@ -19,9 +19,9 @@
  *
  * What the list in doubt holds at a later moment is B, H or both, or nothing: see claim_doubtful.
  *
- * The hardened library's quarantine (quarantine.h) is in doubt in two places: that whose block leaves next, and the end.
- * They are noted with the head and left alone; what is taken leaves gaps, which settling closes. There the link of H
- * says whether it is one; else the note does not hold.
+ * The hardened library's quarantine (quarantine.h) is in doubt in two places: that whose block leaves next, and the
+ * end. They are noted with the head and left alone; what is taken leaves gaps, which settling closes. There the link of
+ * H says whether it is one; else the note does not hold.
  *
  * Where membarrier is refused (old kernel, filter), the caches of all threads live under the lock: `current` stays
  * heap_empty, each operation takes the slow path, and a visitor simply takes the lists. If the kernel withdraws it

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Detail statistics: by size class, arena and thread, counted when they are asked for by a look at every unit's word and
- * every pool's header; the calls stand in quarry/stats.h. Owns nothing.
+ * Detail statistics: by size class, arena and thread, counted when they are asked for by a look at every unit's word
+ * and every pool's header; the calls stand in quarry/stats.h. Owns nothing.
  *
  * Headers are read without their heaps' locks: a count is one aligned word, and a pool that comes or goes meanwhile may
  * be there or not. Arenas are pinned, so no header goes away.

@@ -123,7 +123,8 @@ static __attribute__((noinline)) void *allocate_small(unsigned szidx)
 		uint64_t births = arena_list_births();
 		thread_follow_node();
 		struct heap *heap = thread_heap();
-		struct block *block = heap != NULL ? take_from_heap(heap, szidx) : take_from_shared(thread_node(), szidx);
+		struct block *block = heap != NULL ? take_from_heap(heap, szidx)
+		                                   : take_from_shared(thread_node(), szidx);
 		if (block != NULL) {
 			entry_leave();
 			return block;
@@ -381,7 +382,7 @@ static cold_path void *malloc_due_aligned(size_t nbytes)
 	    (sample_whose(nbytes, &profile_rate) & SAMPLE_FOR_PROFILE) == 0)
 		return NULL;
 	thread_follow_node();
-	void *ptr = allocate_big_on(current_node(), nbytes, POOL_SIZE, &zeroed); /* also where it has to be a large block */
+	void *ptr = allocate_big_on(current_node(), nbytes, POOL_SIZE, &zeroed); /* large ones, too */
 	errno = saved_errno;
 	if (ptr == NULL)
 		sample_drop();

@@ -87,7 +87,8 @@ static inline void entry_recount(void *ptr, uint32_t word, size_t nbytes)
 		counting_big(ptr, nbytes + (nbytes == 0));
 }
 
-/** The span or large block at ptr has changed its size where it was, or moved with its pages: a new one to the profile. */
+/** The span or large block at ptr has changed its size where it was, or moved with its pages: a new one to the
+ * profile. */
 void entry_resized(void *ptr, size_t nbytes);
 
 /** An alignment rounded up to a power of two, as glibc does, and to ALIGNMENT; 0 where there is none. */
@@ -157,8 +158,8 @@ static force_inline bool entry_free_if_of_size(void *ptr, size_t nbytes)
 }
 
 /**
- * Free a block that the program says has nbytes, or report it: hardened, if it was not allocated for just these; else if it
- * has fewer or, by `strict`, so many more that no realloc would have left it there.
+ * Free a block that the program says has nbytes, or report it: hardened, if it was not allocated for just these; else
+ * if it has fewer or, by `strict`, so many more that no realloc would have left it there.
  */
 cold_path void entry_free_checked(void *ptr, size_t nbytes, bool strict);
 

@@ -63,7 +63,7 @@ static force_inline bool take_back(struct block *block, uint32_t word)
 	return true;
 }
 
-/* --- small blocks --------------------------------------------------------------------------------------------------- */
+/* --- small blocks ------------------------------------------------------------------------------------------------- */
 
 void entry_overflow(uint32_t word)
 {
@@ -77,9 +77,9 @@ void entry_overflow(uint32_t word)
 
 /*
  * Are foreign blocks of the class freed between allocations? Two of the last eight say so, since a flush or visit may
- * look like an allocation. Then they are exchanged, and keeping one saves its way home and back. A row of them is a message
- * that was read: kept, they would mix with the thread's own in cache lines, for good. While a class is young it keeps
- * them (comes_of_age).
+ * look like an allocation. Then they are exchanged, and keeping one saves its way home and back. A row of them is a
+ * message that was read: kept, they would mix with the thread's own in cache lines, for good. While a class is young it
+ * keeps them (comes_of_age).
  */
 static force_inline bool is_exchange(struct cache_class *class, int32_t room)
 {
@@ -89,8 +89,8 @@ static force_inline bool is_exchange(struct cache_class *class, int32_t room)
 
 /*
  * Is a block of another heap, which is being freed, worth keeping? While this thread allocates the class and has little
- * of it, and if it is of this node. Asked once for a free, as it takes a note. Without an announcement: a visitor changes these counts only while the thread is
- * diverted.
+ * of it, and if it is of this node. Asked once for a free, as it takes a note. Without an announcement: a visitor
+ * changes these counts only while the thread is diverted.
  */
 static force_inline bool is_wanted(struct heap *heap, uint32_t word)
 {
@@ -118,7 +118,8 @@ static bool comes_of_age(struct heap *heap, unsigned szidx)
 	return true;
 }
 
-/* What follows is frequent where blocks go from thread to thread: leaves of one frame at most, the rest by tail calls. */
+/* What follows is frequent where blocks go from thread to thread: leaves of one frame at most, the rest by tail
+ * calls. */
 
 static cold_path void send_list_home(unsigned szidx)
 {

@@ -7,10 +7,10 @@
  *     free               | link 8, mark 8  | 0 0 0 ...         |      behind the link and its mark all is zero
  *     span, large        | requested bytes | canaries ... guard pages   the size stands in Quarry's records
  *
- * Owns the secrets: random, drawn before the first block, never shown. Links, marks, seals and canaries depend on them and
- * on the address, so that what is read in one place is of no use in another.
- * Invariants: a block that is out of a pool and not with the program (cache, quarantine, inbox) is zero behind its link.
- * Locking: none; the secrets are constant once there is a block. A block's bytes belong to whoever has it in hand.
+ * Owns the secrets: random, drawn before the first block, never shown. Links, marks, seals and canaries depend on them
+ * and on the address, so that what is read in one place is of no use in another. Invariants: a block that is out of a
+ * pool and not with the program (cache, quarantine, inbox) is zero behind its link. Locking: none; the secrets are
+ * constant once there is a block. A block's bytes belong to whoever has it in hand.
  */
 #ifndef QUARRY_HARDEN_H
 #define QUARRY_HARDEN_H
@@ -133,8 +133,8 @@ static force_inline uint64_t harden_canaries(uint64_t word)
 }
 
 /*
- * A small block's last 8 bytes: 16 bits of size and 48 that answer for it. The canaries before it, which are made of the
- * same 48, stand in words; of the first one the lower bytes may be the program's.
+ * A small block's last 8 bytes: 16 bits of size and 48 that answer for it. The canaries before it, which are made of
+ * the same 48, stand in words; of the first one the lower bytes may be the program's.
  */
 struct harden_seal {
 	harden_cell *at, *first, *end; /* of canaries: from first to before end */
@@ -160,7 +160,8 @@ static force_inline struct harden_seal harden_seal_of(const void *block, size_t 
 	return seal;
 }
 
-/** Canaries and seal of a small block of nbytes, of which `requested` are the program's (at most nbytes less the seal). */
+/** Canaries and seal of a small block of nbytes, of which `requested` are the program's (at most nbytes less the
+ * seal). */
 static force_inline void harden_seal(void *block, size_t nbytes, size_t requested)
 {
 	struct harden_seal seal = harden_seal_of(block, nbytes, requested);

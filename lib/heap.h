@@ -58,8 +58,8 @@ struct cache_class {
 	uint8_t allocates : 1; /* refilled since the last overflow: foreign blocks may be worth keeping */
 	uint8_t used : 1;      /* refilled or flushed since it was last aged */
 	uint8_t kept;          /* foreign blocks put into the list while the class is young: see entry_free.c */
-	uint8_t exchanged;     /* a bit for each of the last eight that might have been kept: had room grown before it? */
-	uint16_t excess;       /* blocks that the last refill brought beyond the bound: length = bound - room + excess */
+	uint8_t exchanged;     /* a bit for each of the last eight that could be kept: had room grown before it? */
+	uint16_t excess;       /* blocks of the last refill beyond the bound: length = bound - room + excess */
 	int16_t seen_room;     /* after the last foreign one was freed; its least value where a refill came since */
 };
 
@@ -71,7 +71,7 @@ _Static_assert(YOUNG_REFILLS < 16 && YOUNG_FREES <= UINT8_MAX, "counts that fit"
 struct heap_counters {
 	_Atomic uint64_t refills, flushes, visits, remote_frees;
 	_Atomic int64_t out_nbytes; /* bytes of blocks that left pools, less those that came back; sums over heaps */
-	_Atomic int64_t moved_nbytes; /* of these, what pools had out when they came to this heap, less when they went */
+	_Atomic int64_t moved_nbytes; /* of these, what pools had out as they came to this heap, less as they went */
 };
 
 struct heap {
@@ -99,9 +99,9 @@ struct heap {
 	struct heap_counters counters;
 	struct quarantine quarantine[QUARRY_HARDENED];
 	struct heap *nextparked;   /* under the registry lock */
-	struct heap *_Atomic nextrecord; /* in the order of their making; written under the registry lock, read anywhere */
+	struct heap *_Atomic nextrecord; /* in order of making; written under the registry lock, read anywhere */
 	unsigned node;             /* constant */
-	uint32_t tid;              /* the kernel's number of the attached thread; also read without the lock, as a hint */
+	uint32_t tid;              /* the kernel's number of the attached thread; read without the lock, too, as a hint */
 
 	/* written by other threads */
 	_Alignas(FALSE_SHARING_RANGE) struct lock lock;
@@ -148,8 +148,8 @@ struct heap *heap_obtain(unsigned node);
 struct heap *heap_shared(unsigned node);
 
 /**
- * A record of nbytes that begins with a struct heap, for a region on the node: a parked one, or new and zeroed. NULL with
- * ENOMEM. No lock held. heap_park_region puts it back.
+ * A record of nbytes that begins with a struct heap, for a region on the node: a parked one, or new and zeroed. NULL
+ * with ENOMEM. No lock held. heap_park_region puts it back.
  */
 struct heap *heap_obtain_region(size_t nbytes, unsigned node);
 void heap_park_region(struct heap *heap);
@@ -210,7 +210,8 @@ static inline size_t heap_out_of_own(const struct heap *heap)
 /** Report a misuse of the block, whose word is given, with all that is known of it: report.h. Any lock may be held. */
 cold_path void heap_report_misuse(const char *what, const void *ptr, uint32_t word);
 
-/** Is what a list names, and whose word was read, a free block? So that a link which was written over is not followed. */
+/** Is what a list names, and whose word was read, a free block? So that a link which was written over is not
+ * followed. */
 static force_inline bool heap_is_free_block(const struct block *block, uint32_t word)
 {
 	return !QUARRY_MARKS || (word_is_pool(word) && (uintptr_t)block % ALIGNMENT == 0 && block_is_free(block));

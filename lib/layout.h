@@ -4,11 +4,11 @@
  * counters from outside, without the process's help and without stopping it.
  *
  * Owns one constant, quarry_layout, and an ELF note that leads to it: name "Quarry", type LAYOUT_NOTE, and as contents
- * the distance in bytes from the contents to the layout, as a signed 32-bit number. The note lies in a loaded segment, so
- * it is found in the memory of a shared library as of a static or stripped program, and in a core file.
+ * the distance in bytes from the contents to the layout, as a signed 32-bit number. The note lies in a loaded segment,
+ * so it is found in the memory of a shared library as of a static or stripped program, and in a core file.
  *
- * How to read it: compare magic, version and nbytes; another version is another struct. Then every size and place below is
- * data, so that builds with other tunables, of other architectures and with debug checks are read by one reader. Who
+ * How to read it: compare magic, version and nbytes; another version is another struct. Then every size and place below
+ * is data, so that builds with other tunables, of other architectures and with debug checks are read by one reader. Who
  * reads does so while the process goes on: each field is whole, but a sum may be a moment apart, and a list may change
  * under the reader. No record that is reached from here is ever unmapped but arenas themselves; still, nothing that is
  * read may be trusted, since a process that overran its blocks may have damaged it.
@@ -18,7 +18,8 @@
  *                  kinds are 0 attached, 1 parked, 2 shared. A list of the cache holds bound - room + excess blocks if its
  *                  head is not NULL; an outbox outbox_nbytes - room bytes if its head is not NULL
  *   - arenas       a circular list of links through arenas_head, each link arena_link bytes into its arena_object; bit n of
- *                  `free` is unit n, and of `dirty` that it was touched; the first head_units units hold the pools' headers
+ *                  `free` is unit n, and of `dirty` that it was touched; the first head_units units hold the pools'
+ *                  headers
  *   - units        the word of the unit at address a is words[(a >> pool_bits) - first_unit]: 0 nothing; else, with
  *                  WORD_NOT_A_POOL unset, owner's id << 12 | units behind the pool's start << 8 | size class; else as
  *                  lib/address_map.h says. The header of unit n of an arena is at arena + n * pool_header_nbytes

@@ -71,8 +71,8 @@ bool limit_allows_within(size_t nbytes, size_t own)
 
 /* --- the container ------------------------------------------------------------------------------------------------ */
 
-/* The line "0::PATH": version 2. Another root of the hierarchy than ours shows as a path that is not there; then what is
- * mounted is looked at as far as it goes. */
+/* The line "0::PATH": version 2. Another root of the hierarchy than ours shows as a path that is not there; then what
+ * is mounted is looked at as far as it goes. */
 static void find_cgroup(void)
 {
 	char name[PATH_NBYTES], data[MEMBERSHIP_NBYTES];

@@ -3,13 +3,13 @@
  * Limit: what memory Quarry is charged with, what it may be charged with, and how near its container is to its limit.
  *
  * Charged is what is in use or may be resident: units of arenas that are not clean, large blocks, kept ones too, and
- * Quarry's records. Who takes clean units or maps a large block asks limit_allows first; without a limit of Quarry's own
- * it always does. The container is the cgroup (version 2) of the process and those above it. Their files are read when
- * somebody looks for the first time, never by a constructor: by the purger each tick, and by whoever asks.
+ * Quarry's records. Who takes clean units or maps a large block asks limit_allows first; without a limit of Quarry's
+ * own it always does. The container is the cgroup (version 2) of the process and those above it. Their files are read
+ * when somebody looks for the first time, never by a constructor: by the purger each tick, and by whoever asks.
  *
- * Locking: a place's charge is written under the lock of that place (the node's, that of large or of guarded blocks) and read by
- * anybody, so that a limit may be exceeded by what threads of different places take at the same moment. One thread at a
- * time looks at the container; what it found is atomic.
+ * Locking: a place's charge is written under the lock of that place (the node's, that of large or of guarded blocks)
+ * and read by anybody, so that a limit may be exceeded by what threads of different places take at the same moment. One
+ * thread at a time looks at the container; what it found is atomic.
  */
 #ifndef QUARRY_LIMIT_H
 #define QUARRY_LIMIT_H

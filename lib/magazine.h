@@ -11,7 +11,8 @@
  * NULL under the thread's lock, issues membarrier, and looks at busy: if it is 0 the thread is in no operation that saw
  * the magazine, and none will begin before it has been through the slow path, which takes the lock. If it is 1 the
  * visitor leaves the thread alone, which empties the magazine itself when it is next on the slow path. Where there is
- * no membarrier, under ThreadSanitizer, and while the heap profile is on, nothing is open and all is done under the lock.
+ * no membarrier, under ThreadSanitizer, and while the heap profile is on, nothing is open and all is done under the
+ * lock.
  *
  * Invariants: round[1] to round[n] are free objects that count as out of their depots; round[0] is NULL. A store of n
  * commits an operation, so what a fork finds in a magazine is whole at any moment: see fork below.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Named statistics: typed caches by name and heaps of quarry/heap.h by tag. Those that share a name are summed up, since
- * names need not be unique. Owns nothing: a table of sums is a mapping of its own while it is looked at.
+ * Named statistics: typed caches by name and heaps of quarry/heap.h by tag. Those that share a name are summed up,
+ * since names need not be unique. Owns nothing: a table of sums is a mapping of its own while it is looked at.
  */
 #ifndef QUARRY_NAMED_STATS_H
 #define QUARRY_NAMED_STATS_H

@@ -153,7 +153,8 @@ struct depot *object_cache_depot(struct quarry_cache *cache, unsigned node)
 	if (fresh == NULL)
 		return NULL;
 	depot_init(fresh, &cache->type, node);
-	/* Under the lock, since a fork holds all depots' locks. Where another thread was first, the record stays unused. */
+	/* Under the lock, since a fork holds all depots' locks. Where another thread was first, the record stays
+	 * unused. */
 	lock_take(&caches_lock, LOCK_CACHES);
 	depot = atomic_load_explicit(&cache->depots[node], relaxed);
 	if (depot == NULL) {

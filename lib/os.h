@@ -37,8 +37,8 @@ void *os_map_exactly(void *address, size_t nbytes);
 void *os_map_aligned(size_t nbytes, size_t alignment);
 
 /**
- * Map nbytes of huge pages of page_nbytes each, both powers of two or multiples of one, at a multiple of alignment, which
- * is one of page_nbytes. NULL where so many are not left, or none of this size are known; errno stays.
+ * Map nbytes of huge pages of page_nbytes each, both powers of two or multiples of one, at a multiple of alignment,
+ * which is one of page_nbytes. NULL where so many are not left, or none of this size are known; errno stays.
  */
 void *os_map_huge(size_t nbytes, size_t alignment, size_t page_nbytes);
 

@@ -29,8 +29,8 @@ struct pool_link {
 
 /*
  * A block that is free: in a pool, a cache or on its way home. In the default library its first word is its own address
- * (`mark`) until the block is handed out, which takes it away: so no block is handed out twice, whatever lists it is on,
- * and none that a write after free has changed.
+ * (`mark`) until the block is handed out, which takes it away: so no block is handed out twice, whatever lists it is
+ * on, and none that a write after free has changed.
  */
 struct block {
 #if QUARRY_HARDENED
@@ -113,7 +113,8 @@ struct pool_header {
 	uint8_t zeroed; /* virgin blocks read as zero */
 	_Atomic uint64_t free_bits[POOL_MAX_BLOCKS / 64];
 	uint32_t requested[QUARRY_HARDENED]; /* spans: of their usable bytes, the program's */
-	/* debug and hardened, of each unit: which multiples of ALIGNMENT in it are starts of blocks that the program holds */
+	/* debug and hardened, of each unit: which multiples of ALIGNMENT in it are starts of blocks that the program
+	 * holds */
 	_Atomic uint64_t held_bits[QUARRY_BLOCK_BITS ? POOL_MAX_BLOCKS / 64 : 0];
 };
 

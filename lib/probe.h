@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Probe: static places for tracers (USDT), which systemtap, bpftrace and perf find by notes of the library. Each is one
- * instruction that does nothing until a tracer replaces it; its arguments are what happens to lie in registers and memory
- * there. Built without <sys/sdt.h> there are none. quarry-probes(7) lists them; a test holds the list to the notes.
+ * instruction that does nothing until a tracer replaces it; its arguments are what happens to lie in registers and
+ * memory there. Built without <sys/sdt.h> there are none. quarry-probes(7) lists them; a test holds the list to the
+ * notes.
  */
 #ifndef QUARRY_PROBE_H
 #define QUARRY_PROBE_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Profile: the calls of quarry/profile.h, and what QUARRY_CONF asks for at start and at exit. Owns when it began; what is
- * sampled belongs to sample.c. Allocates nothing.
+ * Profile: the calls of quarry/profile.h, and what QUARRY_CONF asks for at start and at exit. Owns when it began; what
+ * is sampled belongs to sample.c. Allocates nothing.
  */
 #ifndef QUARRY_PROFILE_ROOM_H
 #define QUARRY_PROFILE_ROOM_H

@@ -3,8 +3,8 @@
  * Provider: where a node's arenas and large blocks are mapped, if not by the kernel alone; see quarry/provider.h.
  *
  * Owns the table of providers by node and their copies. Invariants: a copy never changes and is never taken away, so
- * that whoever found one may use it for as long as it has memory of it. Locking: copies are made under provider_lock, of
- * rank META; tables are read by one load (acquire: the copy was filled before).
+ * that whoever found one may use it for as long as it has memory of it. Locking: copies are made under provider_lock,
+ * of rank META; tables are read by one load (acquire: the copy was filled before).
  */
 #ifndef QUARRY_LIB_PROVIDER_H
 #define QUARRY_LIB_PROVIDER_H

@@ -267,8 +267,8 @@ bool purge_all(size_t keep, bool unmap)
 		if (dirty - purged > keep)
 			purged += purge_nodes(0, dirty - keep - purged);
 	}
-	/* An application that uses liburcu-bp may call us from a read section of its own. liburcu may be opened between the
-	 * two looks, hence this order. */
+	/* An application that uses liburcu-bp may call us from a read section of its own. liburcu may be opened between
+	 * the two looks, hence this order. */
 	bool past_rcu = rcu_calls() != NULL;
 	if (unmap && !thread_may_be_reading())
 		retire(0, 0, past_rcu);

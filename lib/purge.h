@@ -5,8 +5,8 @@
  * A quarter of the decay time is a tick. At each the purger returns free units and kept large blocks that are four
  * ticks old, visits idle caches, pokes the others now and then, and retires empty arenas. It starts when there is
  * something to give back (and never before the program's constructors have run), and ends itself after some seconds
- * without. Near a limit, of the container or Quarry's own, it keeps less, and at it nothing. Where no thread may be made (or by purge:inline), slow paths past a deadline do a bounded part of the
- * work.
+ * without. Near a limit, of the container or Quarry's own, it keeps less, and at it nothing. Where no thread may be
+ * made (or by purge:inline), slow paths past a deadline do a bounded part of the work.
  *
  * States: none -> starting -> running -> none; one thread at most. Locking: the state is atomic. No lock is held where
  * libc or the kernel is called. The purger allocates nothing and has all signals blocked.

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Quarantine: small blocks that were freed wait, wiped, before they may be handed out again. Only the hardened library has
- * it. While a block waits a second free of it is certain to be found, and none of what is written to it is overwritten.
+ * Quarantine: small blocks that were freed wait, wiped, before they may be handed out again. Only the hardened library
+ * has it. While a block waits a second free of it is certain to be found, and none of what is written to it is
+ * overwritten.
  *
  * Owns a list of places per heap. While there is room a block that comes in takes the next place; then that of a block
  * which was chosen by chance, and leaves. Room is the heap's share of options.quarantine_kib.
- * Invariants: a block here counts as out in its pool, and may be another heap's. The places below n have a block, or NULL
- * where a visitor took it.
- * Locking: as for the lists of the cache (claim.h). The attached thread alone puts a block in, which writes one place and
- * one of `chosen` and `n`, in this order, so that a visitor who knows both from after its first barrier knows which two
- * places are in doubt: the one that is chosen, and those from n on. All else is done under the heap's lock at rest.
+ * Invariants: a block here counts as out in its pool, and may be another heap's. The places below n have a block, or
+ * NULL where a visitor took it. Locking: as for the lists of the cache (claim.h). The attached thread alone puts a
+ * block in, which writes one place and one of `chosen` and `n`, in this order, so that a visitor who knows both from
+ * after its first barrier knows which two places are in doubt: the one that is chosen, and those from n on. All else is
+ * done under the heap's lock at rest.
  */
 #ifndef QUARRY_QUARANTINE_H
 #define QUARRY_QUARANTINE_H

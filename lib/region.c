@@ -29,7 +29,7 @@ struct quarry_heap *region_of(const void *ptr, uint32_t word)
 	return of_owner(word == WORD_SPAN ? span_owner(ptr) : large_owner(ptr));
 }
 
-/* --- under the lock ------------------------------------------------------------------------------------------------ */
+/* --- under the lock ----------------------------------------------------------------------------------------------- */
 
 static void link_block(struct pool_link *ring, struct pool_link *link)
 {

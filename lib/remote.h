@@ -49,9 +49,9 @@ static inline bool remote_is_waiting(const struct heap *heap)
 unsigned remote_drain(struct heap *heap, unsigned most);
 
 /**
- * Sort some of the inbox for the heap's own thread, whose list of the class is empty: blocks of the class, `want` at the
- * most, become a chain, and others go onto the thread's lists while these have room, all without a look at their pools.
- * The rest goes as by remote_drain. Under the heap's lock, settled (claim.h). Returns how many are in the chain.
+ * Sort some of the inbox for the heap's own thread, whose list of the class is empty: blocks of the class, `want` at
+ * the most, become a chain, and others go onto the thread's lists while these have room, all without a look at their
+ * pools. The rest goes as by remote_drain. Under the heap's lock, settled (claim.h). Returns how many are in the chain.
  */
 unsigned remote_take(struct heap *heap, unsigned szidx, unsigned want, struct block **chain);
 

@@ -132,8 +132,8 @@ bool sample_is_due(uint64_t rate, size_t nbytes)
 	return true;
 }
 
-/* Given that some point is in the block, the profile has one with probability p / any, and the guards, whose points come
- * without regard to the profile's, as ever, unless they must, since it was not the profile's. */
+/* Given that some point is in the block, the profile has one with probability p / any, and the guards, whose points
+ * come without regard to the profile's, as ever, unless they must, since it was not the profile's. */
 unsigned sample_whose(size_t nbytes, uint64_t *rate)
 {
 	uint64_t profile = *rate = sample_profile_rate(), guards = atomic_load_explicit(&sample_control.guards, relaxed);

@@ -8,25 +8,25 @@
  * down `slot.credit` to its next point, in units of 2^-40 mean: what is left of one is as good as a new one, also after
  * a pause and at another rate.
  *
- * What it costs: nothing while it is off. malloc compares a request with sample_tabled_limit, in the place of a constant,
- * to see if its class is in the table; while allocations are counted that is 0, so each malloc takes the way of larger
- * requests, counts there, and does what it would have done (entry.c). free does not notice, nor do visitors (claim.h): it
- * is the same operation on the same list. A chosen block is a span or a large block whatever its size, and its header has
- * the number of its record: free comes by there anyway.
+ * What it costs: nothing while it is off. malloc compares a request with sample_tabled_limit, in the place of a
+ * constant, to see if its class is in the table; while allocations are counted that is 0, so each malloc takes the way
+ * of larger requests, counts there, and does what it would have done (entry.c). free does not notice, nor do visitors
+ * (claim.h): it is the same operation on the same list. A chosen block is a span or a large block whatever its size,
+ * and its header has the number of its record: free comes by there anyway.
  *
- * A block of a typed cache or of a heap of quarry/heap.h has no place for that number: it stays what it is, and is found
- * by its address when it comes back. While allocations are counted no magazine is open (magazine.h), so that each goes
- * by the slow path. Its stack is told apart by the name of its cache or the tag of its heap.
+ * A block of a typed cache or of a heap of quarry/heap.h has no place for that number: it stays what it is, and is
+ * found by its address when it comes back. While allocations are counted no magazine is open (magazine.h), so that each
+ * goes by the slow path. Its stack is told apart by the name of its cache or the tag of its heap.
  *
  * Owns the switch, the stacks (by a hash of their frames; never freed; one, of no frames, for those that come when all
- * places are taken) and a record for each chosen block that is live. `session` counts the times that it was switched on:
- * sums begin anew then, and blocks of an older session are nobody's.
+ * places are taken) and a record for each chosen block that is live. `session` counts the times that it was switched
+ * on: sums begin anew then, and blocks of an older session are nobody's.
  *
  * Guarded blocks (guard.h) are chosen by points of a process of their own, of another rate: the two are counted as one,
  * and when a point has come sample_whose tells whose it is.
  *
- * From outside, quarry prof writes the mean into sample_control.wanted; a thread that passes a slow path, or the purger,
- * takes it from there.
+ * From outside, quarry prof writes the mean into sample_control.wanted; a thread that passes a slow path, or the
+ * purger, takes it from there.
  *
  * Locking: `sample_lock`, of rank META, for all but finding a stack. Stacks are walked with no lock held.
  */
@@ -132,8 +132,8 @@ bool sample_is_due(uint64_t rate, size_t nbytes);
 enum { SAMPLE_FOR_PROFILE = 1, SAMPLE_FOR_GUARD = 2 };
 
 /**
- * Whose points made a block of nbytes due: one of these or both, each with the probability that it has by itself; neither
- * where all was switched off meanwhile. *rate becomes the profile's.
+ * Whose points made a block of nbytes due: one of these or both, each with the probability that it has by itself;
+ * neither where all was switched off meanwhile. *rate becomes the profile's.
  */
 unsigned sample_whose(size_t nbytes, uint64_t *rate);
 
@@ -144,8 +144,8 @@ void sample_set_guards(uint64_t rate);
 uint64_t sample_random(void);
 
 /**
- * A record for a block that was asked for with nbytes, has `usable`, and was chosen at the profile's rate, with the stack
- * of this call: its number, or 0 if there is none. No lock held.
+ * A record for a block that was asked for with nbytes, has `usable`, and was chosen at the profile's rate, with the
+ * stack of this call: its number, or 0 if there is none. No lock held.
  */
 uint32_t sample_take(uint64_t rate, size_t nbytes, size_t usable);
 
@@ -197,8 +197,8 @@ const struct sample_stack *sample_stack_at(uint32_t number);
 struct sample_sums sample_sums_of(const struct sample_stack *stack);
 
 /**
- * The number of the stack with these frames, of the owner or of malloc (NULL), which is made if need be; 0 only if there
- * is no memory at all.
+ * The number of the stack with these frames, of the owner or of malloc (NULL), which is made if need be; 0 only if
+ * there is no memory at all.
  */
 uint32_t sample_find_stack(const uintptr_t *frames, unsigned nframes, const struct sample_owner *owner);
 

@@ -50,7 +50,7 @@ const struct stats_metric stats_metrics[] = {
 };
 const size_t stats_nmetrics = sizeof(stats_metrics) / sizeof(stats_metrics[0]);
 
-/* --- text, piece by piece ------------------------------------------------------------------------------------------ */
+/* --- text, piece by piece ----------------------------------------------------------------------------------------- */
 
 void output_begin(struct output *output, int fd)
 {

@@ -4,9 +4,9 @@
  * (stats_prometheus.c), and to a file at exit, by the clock or on a signal.
  *
  * Owns the table of what is written, and the file's name and descriptor, set by the constructor. What is written by the
- * clock and after a signal is written by the purger, which stays for it: a signal's handler only sets a flag and wakes it.
- * Nothing here allocates. Locking: `writing` keeps records apart; who does not get it in a while writes all the same,
- * since a fork may have left it set.
+ * clock and after a signal is written by the purger, which stays for it: a signal's handler only sets a flag and wakes
+ * it. Nothing here allocates. Locking: `writing` keeps records apart; who does not get it in a while writes all the
+ * same, since a fork may have left it set.
  */
 #ifndef QUARRY_STATS_OUTPUT_H
 #define QUARRY_STATS_OUTPUT_H

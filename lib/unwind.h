@@ -3,13 +3,13 @@
  * Unwind: the return addresses of this thread's calls, by the call frame tables (.eh_frame) that every program and
  * library carries, with or without frame pointers.
  *
- * Owns nothing. Takes no lock, allocates nothing and opens no library, so that it may run inside malloc wherever that is
- * called: the C library's own finder of tables (_dl_find_object) is wait-free. A compiler's unwinder would want a
- * library to be loaded in the middle of malloc, and restores every register; here only those are followed that lead from
- * frame to frame. Where a table is missing or says what is not understood, the walk ends early and what was found so
- * far stands. What it reads of the stack lies between the stack pointer and a bound, upwards only, and the kernel is asked
- * if a page can be read before the first word of it is: a program that switches stacks by itself may have left anything
- * where the outermost return address should be.
+ * Owns nothing. Takes no lock, allocates nothing and opens no library, so that it may run inside malloc wherever that
+ * is called: the C library's own finder of tables (_dl_find_object) is wait-free. A compiler's unwinder would want a
+ * library to be loaded in the middle of malloc, and restores every register; here only those are followed that lead
+ * from frame to frame. Where a table is missing or says what is not understood, the walk ends early and what was found
+ * so far stands. What it reads of the stack lies between the stack pointer and a bound, upwards only, and the kernel is
+ * asked if a page can be read before the first word of it is: a program that switches stacks by itself may have left
+ * anything where the outermost return address should be.
  */
 #ifndef QUARRY_UNWIND_H
 #define QUARRY_UNWIND_H

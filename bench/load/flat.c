@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a replacement costs as work grows: each thread holds `blocks` mixed blocks and replaces them at random, `ops`
- * times in all and `each` times at least, which is far beyond its first refills. The time of the same walk over the same
- * blocks without a malloc or free, which grows with the caches' misses, is told apart.
+ * times in all and `each` times at least, which is far beyond its first refills. The time of the same walk over the
+ * same blocks without a malloc or free, which grows with the caches' misses, is told apart.
  */
 #include "../harness.h"
 

@@ -30,7 +30,8 @@
 extern "C" {
 #endif
 
-/** A heap: some KiB of records, used again after it is destroyed, and a pool of 16 KiB or more per size class in use. */
+/** A heap: some KiB of records, used again after it is destroyed, and a pool of 16 KiB or more per size class in
+ * use. */
 struct quarry_heap;
 
 /** Bytes of a heap's tag, with the final 0; a longer one is cut off. */

@@ -3,9 +3,9 @@
  * Quarry: the sampled heap profile. It tells which calls the memory of a program belongs to.
  *
  * Of all allocations some are chosen by chance, one per so many bytes on the average, and the stack of each is noted. A
- * block of n bytes is chosen with the probability p = 1 - exp(-n / mean) and counts for 1 / p blocks of its kind, so that
- * sums over many are near the truth, and as often above it as below. The profile is off unless it is asked for: by these
- * calls, by QUARRY_CONF=profile:on, or from outside by quarry prof. While it is off it costs nothing.
+ * block of n bytes is chosen with the probability p = 1 - exp(-n / mean) and counts for 1 / p blocks of its kind, so
+ * that sums over many are near the truth, and as often above it as below. The profile is off unless it is asked for: by
+ * these calls, by QUARRY_CONF=profile:on, or from outside by quarry prof. While it is off it costs nothing.
  *
  * Every function may be called by any thread at any time, but not from a signal handler.
  */

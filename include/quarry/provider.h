@@ -34,9 +34,9 @@ extern "C" {
 struct quarry_provider {
 	void *context; /**< the first argument of each */
 	/**
-	 * Give nbytes (a multiple of 16 KiB and of the page size) at a multiple of alignment (a power of two), readable and
-	 * writable, on the node if that is known (the kernel's number, else -1). NULL: there is no such piece. A smaller
-	 * one may be asked for then.
+	 * Give nbytes (a multiple of 16 KiB and of the page size) at a multiple of alignment (a power of two), readable
+	 * and writable, on the node if that is known (the kernel's number, else -1). NULL: there is no such piece. A
+	 * smaller one may be asked for then.
 	 */
 	void *(*map)(void *context, size_t nbytes, size_t alignment, int os_node);
 	/** Take a piece back, whole as map gave it. 0; else Quarry has it still, and tries again later. */

@@ -206,8 +206,8 @@ QUARRY_API int quarry_thread_node_get(void);
 /* --- looking inside --------------------------------------------------------------------------------------------- */
 
 /**
- * 1 if the address lies in memory that Quarry manages (a live block or not), else 0. Never faults and keeps no allocation
- * waiting; an address in no arena is looked up among the large blocks, one short lock each.
+ * 1 if the address lies in memory that Quarry manages (a live block or not), else 0. Never faults and keeps no
+ * allocation waiting; an address in no arena is looked up among the large blocks, one short lock each.
  */
 QUARRY_API int quarry_owns(const void *ptr);
 
@@ -274,8 +274,8 @@ enum quarry_requested {
  *     + free_clean                         others: given back, never touched        = arenas, large_live
  *     + large_kept + metadata                                                       = mapped
  *
- * so that mapped = live + cached + free_dirty + free_clean + metadata. Resident is what is mapped but clean, less what was
- * never touched of blocks, pools and records.
+ * so that mapped = live + cached + free_dirty + free_clean + metadata. Resident is what is mapped but clean, less what
+ * was never touched of blocks, pools and records.
  */
 struct quarry_stats {
 	uint32_t version;        /* QUARRY_STATS_VERSION of the library that filled it */
@@ -374,17 +374,17 @@ QUARRY_API int quarry_node_residency(unsigned index, struct quarry_node_residenc
 QUARRY_API int quarry_stats_print(int fd);
 
 /**
- * Write the statistics as one line of JSON, in the same way: the members of struct quarry_stats by their names, "time_ms"
- * of the clock, "pid", "resident" (bytes, as the kernel counts for the process), and arrays of objects: "nodes" of the
- * members of struct quarry_node_stats, "by_class", "by_arena" and "by_thread" of those of quarry/stats.h, "by_cache" and
- * "by_tag" of typed caches and of heaps, summed up by name. 0, or -1 with errno.
+ * Write the statistics as one line of JSON, in the same way: the members of struct quarry_stats by their names,
+ * "time_ms" of the clock, "pid", "resident" (bytes, as the kernel counts for the process), and arrays of objects:
+ * "nodes" of the members of struct quarry_node_stats, "by_class", "by_arena" and "by_thread" of those of
+ * quarry/stats.h, "by_cache" and "by_tag" of typed caches and of heaps, summed up by name. 0, or -1 with errno.
  */
 QUARRY_API int quarry_stats_json(int fd);
 
 /**
  * Write the statistics in Prometheus's text format, in the same way: quarry_NAME, with _bytes for amounts of memory and
- * _total for what only grows; with a label quarry_node_NAME{node}, quarry_class_NAME{size}, quarry_thread_NAME{heap, tid,
- * node}, quarry_cache_NAME{name} and quarry_heap_NAME{tag}. 0, or -1 with errno.
+ * _total for what only grows; with a label quarry_node_NAME{node}, quarry_class_NAME{size}, quarry_thread_NAME{heap,
+ * tid, node}, quarry_cache_NAME{name} and quarry_heap_NAME{tag}. 0, or -1 with errno.
  */
 QUARRY_API int quarry_stats_prometheus(int fd);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /**
- * Statistics in detail: by size class, by arena and by thread. Those of the whole and of nodes are in quarry/quarry.h, of
- * typed caches in quarry/cache.h, of heaps in quarry/heap.h.
+ * Statistics in detail: by size class, by arena and by thread. Those of the whole and of nodes are in quarry/quarry.h,
+ * of typed caches in quarry/cache.h, of heaps in quarry/heap.h.
  *
  * Each of the calls hands its callback one struct after the other, whose version says which members there are: a newer
  * library adds some at the end. Threads go on meanwhile, so figures may be a moment apart. The callback is called with
@@ -49,8 +49,8 @@ struct quarry_arena_stats {
 #define QUARRY_THREAD_STATS_VERSION 1
 
 /**
- * What serves a thread: its cache, pools and inbox, kept when it ends for the next thread of the node. Numbers of events
- * count from when it was made.
+ * What serves a thread: its cache, pools and inbox, kept when it ends for the next thread of the node. Numbers of
+ * events count from when it was made.
  */
 struct quarry_thread_stats {
 	uint32_t version;      /* QUARRY_THREAD_STATS_VERSION of the library that filled it */

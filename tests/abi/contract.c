@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The contract of each call of the malloc family, as glibc 2.36 answers: zero, huge, overflow, alignment, errno. On Quarry
- * a second time while many blocks are chosen for the heap profile.
+ * The contract of each call of the malloc family, as glibc 2.36 answers: zero, huge, overflow, alignment, errno. On
+ * Quarry a second time while many blocks are chosen for the heap profile.
  */
 #include "blackbox.h"
 

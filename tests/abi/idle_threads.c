@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An idle thread that holds 46 KB in 100 mixed blocks of 16 to 4096 bytes costs at most 150 KiB of resident memory, in the
- * hardened library 96; and its memory is used again when it has exited, there but for a third.
+ * An idle thread that holds 46 KB in 100 mixed blocks of 16 to 4096 bytes costs at most 150 KiB of resident memory, in
+ * the hardened library 96; and its memory is used again when it has exited, there but for a third.
  */
 #include "blackbox.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An example: a mark-and-sweep collector for a program that counts references. Counting frees what nobody refers to, but
- * not objects that refer to one another in a circle. The collector finds those with two calls of Quarry's, and needs
- * neither a list of all objects nor a header in them:
+ * An example: a mark-and-sweep collector for a program that counts references. Counting frees what nobody refers to,
+ * but not objects that refer to one another in a circle. The collector finds those with two calls of Quarry's, and
+ * needs neither a list of all objects nor a header in them:
  *
  *     quarry_walk      lists the live blocks
  *     quarry_block_of  says which block a word points into, its middle too
@@ -144,7 +144,7 @@ static unsigned below(unsigned n)
 	return (uint32_t)((uint64_t)state * n >> 32);
 }
 
-/* --- the check ------------------------------------------------------------------------------------------------------ */
+/* --- the check ---------------------------------------------------------------------------------------------------- */
 
 #define NROOTS 50
 static struct object *roots[NROOTS];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzzer: a core file, as quarry stat --core reads it (tools/core.c, tools/image.c). Whatever it holds, it is refused with
- * a reason, or what is found in it can be looked at.
+ * Fuzzer: a core file, as quarry stat --core reads it (tools/core.c, tools/image.c). Whatever it holds, it is refused
+ * with a reason, or what is found in it can be looked at.
  */
 #include "fuzz.h"
 

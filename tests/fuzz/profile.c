@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fuzzer: a heap profile's text, as quarry prof reads it (tools/profile_read.c). What can be read can be written in every
- * form, and, written as text again, is read as the same stacks.
+ * Fuzzer: a heap profile's text, as quarry prof reads it (tools/profile_read.c). What can be read can be written in
+ * every form, and, written as text again, is read as the same stacks.
  */
 #include "fuzz.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Misuse of guarded blocks, each in a process of its own under QUARRY_CONF=guard_sample:1: the report names what was done,
- * by which calls, and those that freed and allocated the block; a fault then ends the process by SIGSEGV, what a call has
- * found by SIGABRT. With on_error:report the same is said, and the process goes on.
+ * Misuse of guarded blocks, each in a process of its own under QUARRY_CONF=guard_sample:1: the report names what was
+ * done, by which calls, and those that freed and allocated the block; a fault then ends the process by SIGSEGV, what a
+ * call has found by SIGABRT. With on_error:report the same is said, and the process goes on.
  */
 #include "misuse.h"
 

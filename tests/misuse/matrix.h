@@ -25,7 +25,8 @@ enum outcome {
 struct misuse_case {
 	const char *name;
 	void (*run)(uint64_t *rng);
-	/* The share of trials, in percent, in which Quarry catches it, for certain or by this chance: stated, and tested. */
+	/* The share of trials, in percent, in which Quarry catches it, for certain or by this chance: stated, and
+	 * tested. */
 	double chance, chance_hardened;
 	const char *text; /* what is done */
 };

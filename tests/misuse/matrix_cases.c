@@ -509,8 +509,8 @@ static void poison_live(uint64_t *rng)
 }
 
 /*
- * A size that reaches over the next block is written where other allocators have a block's header, by an index before the
- * block or by an overflow from the block before it; then the block is freed and asked for at that size.
+ * A size that reaches over the next block is written where other allocators have a block's header, by an index before
+ * the block or by an overflow from the block before it; then the block is freed and asked for at that size.
  */
 static void write_size(uint64_t *rng, int by_overflow)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * free_sized and free_aligned_sized with a wrong size or alignment. More bytes than the block has are reported; hardened,
- * any number but that which was asked for. Else the heap stays sound, whatever was said.
+ * free_sized and free_aligned_sized with a wrong size or alignment. More bytes than the block has are reported;
+ * hardened, any number but that which was asked for. Else the heap stays sound, whatever was said.
  */
 #include "misuse.h"
 

@@ -27,8 +27,8 @@ static void empty_sets(void)
 		blocks_empty(sets[i]);
 }
 
-/* What is live now: on the node of the thread that asked for it, and on the node of its arena; and all that is resident,
- * as Quarry's statistics tell. */
+/* What is live now: on the node of the thread that asked for it, and on the node of its arena; and all that is
+ * resident, as Quarry's statistics tell. */
 static void report(const char *local, const char *home, const char *residency)
 {
 	struct tally on_node = { 0 }, on_arena = { 0 }, of_pages = { 0 };

@@ -7,11 +7,12 @@
  *
  *     id seconds cpuset start variable[,variable...] program argument...
  *
- * start is "last" if the program shall start bound to the last CPU it may use, so that what it allocates first is not by
- * chance on the first node, else "any". cpuset is CPUS:NODES (as in the cgroup's files) or -; variables are NAME=VALUE or -, a semicolon in a value stands
- * for a comma. Jobs write to the second serial line, and their complaints go to the first, the console. A job is framed
- * by "@start id" and "@end id status milliseconds"; a signal is reported as 128 + its number, the job's time limit as
- * 124. "@done" is the last line: without it the guest has not come to its end.
+ * start is "last" if the program shall start bound to the last CPU it may use, so that what it allocates first is not
+ * by chance on the first node, else "any". cpuset is CPUS:NODES (as in the cgroup's files) or -; variables are
+ * NAME=VALUE or -, a semicolon in a value stands for a comma. Jobs write to the second serial line, and their
+ * complaints go to the first, the console. A job is framed by "@start id" and "@end id status milliseconds"; a signal
+ * is reported as 128 + its number, the job's time limit as 124. "@done" is the last line: without it the guest has not
+ * come to its end.
  */
 #include <errno.h>
 #include <fcntl.h>

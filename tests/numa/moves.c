@@ -16,7 +16,7 @@ static uint64_t seed_of(int index)
 	return UINT64_C(0xd1342543de82ef95) * (uint64_t)(index + 1);
 }
 
-/* --- a set of pages ------------------------------------------------------------------------------------------------ */
+/* --- a set of pages ----------------------------------------------------------------------------------------------- */
 
 /* Page numbers, hashed; 0 marks an empty place. Never more than half full. */
 #define PAGE_SET ((size_t)1 << 17)
@@ -46,7 +46,7 @@ static void note_pages(uintptr_t *set, struct blocks blocks, struct tally *tally
 	}
 }
 
-/* --- producers and consumers --------------------------------------------------------------------------------------- */
+/* --- producers and consumers -------------------------------------------------------------------------------------- */
 
 /* Pairs on two nodes: one allocates, the other frees and then allocates for itself. */
 #define NBLOCKS 800
@@ -125,7 +125,7 @@ int scenario_remote(void)
 	return 0;
 }
 
-/* --- a thread that moves ------------------------------------------------------------------------------------------- */
+/* --- a thread that moves ------------------------------------------------------------------------------------------ */
 
 #define MIGRANTS 600
 #define REPLACED 4000
@@ -206,7 +206,7 @@ int scenario_migrate(void)
 	return 0;
 }
 
-/* --- a node that is full ------------------------------------------------------------------------------------------- */
+/* --- a node that is full ------------------------------------------------------------------------------------------ */
 
 /* The last CPU's node is small: more is asked of it than it has, and given back, and asked again. */
 #define SPILL_NBYTES (150 * MIB)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The tools of placement.h. Pages are asked of the kernel by move_pages without a target, which tells and moves nothing.
+ * The tools of placement.h. Pages are asked of the kernel by move_pages without a target, which tells and moves
+ * nothing.
  */
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The scenario of a real program: sqlite3 on every CPU at once, each bound to its node, with a database in memory. While
- * they wait for more input the kernel's numa_maps tells the policy of each of their mappings and where its pages lie.
+ * The scenario of a real program: sqlite3 on every CPU at once, each bound to its node, with a database in memory.
+ * While they wait for more input the kernel's numa_maps tells the policy of each of their mappings and where its pages
+ * lie.
  */
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Larger pages: preloaded, this makes a program and the rooms in it believe that a page has QUARRY_TEST_PAGE_NBYTES
- * (65536), as on some aarch64 kernels. Addresses that are not at a border of such a page are refused, lengths are rounded
- * up to whole ones, so that too much goes where a caller counts in smaller ones, and mappings lie on whole ones.
+ * (65536), as on some aarch64 kernels. Addresses that are not at a border of such a page are refused, lengths are
+ * rounded up to whole ones, so that too much goes where a caller counts in smaller ones, and mappings lie on whole
+ * ones.
  *
  * libc's own calls do not come by here, and go by the kernel's pages. Owns nothing; any thread, at any time.
  */

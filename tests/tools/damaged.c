@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What quarry stat reads may be anything: a child damages its own copy of layout, records and headers, and is looked at.
- * Whatever it holds, the reader neither crashes nor hangs; what it must notice, it tells.
+ * What quarry stat reads may be anything: a child damages its own copy of layout, records and headers, and is looked
+ * at. Whatever it holds, the reader neither crashes nor hangs; what it must notice, it tells.
  *
  * QUARRY_TEST_SECONDS sets how long random damage goes on (2).
  */

@@ -3,8 +3,8 @@
  * A process to look at: subject [churn]
  *
  * Holds known memory, writes one line, "ready" with its quarry_stats_get, and waits for its standard input to end. Four
- * threads besides main hold it with main: each HELD blocks of 1000 bytes, SPANS spans of 100,000 bytes, and main a large
- * block of 16 MiB. With churn they keep replacing other blocks meanwhile, passing them to each other.
+ * threads besides main hold it with main: each HELD blocks of 1000 bytes, SPANS spans of 100,000 bytes, and main a
+ * large block of 16 MiB. With churn they keep replacing other blocks meanwhile, passing them to each other.
  */
 #include <dlfcn.h>
 #include <pthread.h>

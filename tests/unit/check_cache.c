@@ -421,7 +421,8 @@ static void free_third(const struct lot *others, size_t third, bool allocates, b
 	heap_lock(slot.heap);
 	claim_settle(slot.heap);
 	cache_flush_all(slot.heap);
-	*class = (struct cache_class){.refills = YOUNG_REFILLS, .allocates = allocates, .exchanged = exchanges ? UINT8_MAX : 0};
+	*class = (struct cache_class){.refills = YOUNG_REFILLS, .allocates = allocates};
+	class->exchanged = exchanges ? UINT8_MAX : 0;
 	remote_unlock(slot.heap);
 	for (size_t i = third * others->n / 3; i < (third + 1) * others->n / 3; i++) {
 		if (exchanges)

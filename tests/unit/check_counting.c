@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * check_counting: what the program asked for, step by step to what is mapped. In a build that counts the figure must be
- * what this program knows, to the byte, by every call; and while the profile is on, the estimate must be near it, in any
- * build. Seeds are fixed.
+ * what this program knows, to the byte, by every call; and while the profile is on, the estimate must be near it, in
+ * any build. Seeds are fixed.
  */
 #include "heaps.h"
 

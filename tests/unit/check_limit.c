@@ -250,7 +250,7 @@ START_TEST(limits_struct_has_room_for_versions)
 }
 END_TEST
 
-/* --- the purger ----------------------------------------------------------------------------------------------------- */
+/* --- the purger --------------------------------------------------------------------------------------------------- */
 
 /* Memory that would be kept for ten minutes goes back at once when the container is full. */
 START_TEST(purger_heeds_the_container)

@@ -84,7 +84,8 @@ START_TEST(many_names_have_few_lines)
 }
 END_TEST
 
-/* Each is looked at once: ten thousand tags take as long as ten thousand heaps of one tag, not ten thousand times that. */
+/* Each is looked at once: ten thousand tags take as long as ten thousand heaps of one tag, not ten thousand times
+ * that. */
 START_TEST(as_many_names_as_heaps)
 {
 	enum { HEAPS = 10000 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * check_unwind: what a walk finds, beside what libgcc's finds, when the tables are read and when rows are remembered;
- * and that rows are those of their key, whatever writes at the same time and whatever library comes in place of another.
+ * and that rows are those of their key, whatever writes at the same time and whatever library comes in place of
+ * another.
  */
 #include "unit.h"
 

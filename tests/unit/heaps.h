@@ -17,7 +17,8 @@
 #include "span.h"
 #include "thread.h"
 
-/* A class of every configuration, the bytes of its blocks and the request that fills one; and one that comes as a span. */
+/* A class of every configuration, the bytes of its blocks and the request that fills one; and one that comes as a
+ * span. */
 #define SMALL_BLOCK ((size_t)64)
 #define SMALL (SMALL_BLOCK - HARDEN_SEAL_NBYTES)
 #define SMALL_SZIDX sizeclass_of(SMALL_BLOCK)

@@ -214,7 +214,7 @@ struct arenas {
 #include "address_map.h"
 #include "address_map.c"
 
-	/* --- lib/arena.c ---------------------------------------------------------------------------------------------- */
+	/* --- lib/arena.c ------------------------------------------------------------------------------------------ */
 
 	char *arena_base(const void *ptr) { return (char *)((uintptr_t)ptr & ~(uintptr_t)(ARENA_SIZE - 1)); }
 	size_t place_of(const char *ptr) { return (uintptr_t)ptr / ARENA_SIZE - 1; }
@@ -359,7 +359,7 @@ struct arenas {
 		return !fails;
 	}
 
-	/* --- liburcu -------------------------------------------------------------------------------------------------- */
+	/* --- liburcu ---------------------------------------------------------------------------------------------- */
 
 	static void step_section()
 	{
@@ -394,14 +394,14 @@ struct arenas {
 
 #include "rcu.c"
 
-	/* --- the sources ---------------------------------------------------------------------------------------------- */
+	/* --- the sources ------------------------------------------------------------------------------------------ */
 
 #include "arena_list.h"
 #include "arena_list.c"
 #include "thread.c"
 #include "purge.c"
 
-	/* --- what allocates ------------------------------------------------------------------------------------------- */
+	/* --- what allocates --------------------------------------------------------------------------------------- */
 
 	/* A unit, mostly written to at once; address NULL: all are out. */
 	struct arena_run obtain_unit()

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Fork: claim.cc, where the other thread forks (claim_prepare_fork and claim_orphans in lib/claim.c, in the order of
- * lib/fork.c): under the heap's lock it diverts and notes, and then the child's memory is read place by place, each by a
- * relaxed load, while the thread may be in the midst of its operation.
+ * lib/fork.c): under the heap's lock it diverts and notes, and then the child's memory is read place by place, each by
+ * a relaxed load, while the thread may be in the midst of its operation.
  *
  * Checked: the child's lists can be followed, and hold no block twice, none that is in a pool, none that the vanished
  * thread has; at most two blocks of its lists are lost. The parent goes on, and claim.cc's own checks hold.

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The purger against everyone (lib/purge.c with lib/arena_list.c): two threads take units and return them, with the hint
- * that ends a slow path, while a purger is made, takes old dirty runs and hands them back clean, retires arenas, ends
- * itself, and is made anew; its thread is one of two, since the next may begin while the last is on its way out. The
- * system may refuse a thread: then the two purge by themselves. One execution in four is of a purger that is attended,
- * which the two wake.
+ * The purger against everyone (lib/purge.c with lib/arena_list.c): two threads take units and return them, with the
+ * hint that ends a slow path, while a purger is made, takes old dirty runs and hands them back clean, retires arenas,
+ * ends itself, and is made anew; its thread is one of two, since the next may begin while the last is on its way out.
+ * The system may refuse a thread: then the two purge by themselves. One execution in four is of a purger that is
+ * attended, which the two wake.
  *
- * By locks alone: runs and dirty units (the node's), what is in hand during madvise (the visit lock). Lock-free, and what
- * this is about: the state of the thread, by which a hint relies on a purger that is about to end; the permission; the
- * word that wakes; whom to consult; the counts of dirty units, which are read without the lock.
+ * By locks alone: runs and dirty units (the node's), what is in hand during madvise (the visit lock). Lock-free, and
+ * what this is about: the state of the thread, by which a hint relies on a purger that is about to end; the permission;
+ * the word that wakes; whom to consult; the counts of dirty units, which are read without the lock.
  *
- * Checked: two purgers are never at work, and one hands on to the next what it alone uses; where the last hint relied on
- * one, nothing dirty is left, and the state says that there is none; a unit in hand is not raced for, and reads as zero
- * where it is said to be clean; whoever is consulted finds all that was written before; each request that a waker made is
- * attended.
+ * Checked: two purgers are never at work, and one hands on to the next what it alone uses; where the last hint relied
+ * on one, nothing dirty is left, and the state says that there is none; a unit in hand is not raced for, and reads as
+ * zero where it is said to be clean; whoever is consulted finds all that was written before; each request that a waker
+ * made is attended.
  */
 #define THREADS 4
 #include "arenas.h"
@@ -38,7 +38,7 @@ struct purger_model : arenas, rl::test_suite<purger_model, THREADS> {
 		purge_fails = rl::rand(4) == 0;
 	}
 
-	/* --- the purger's thread -------------------------------------------------------------------------------------- */
+	/* --- the purger's thread ---------------------------------------------------------------------------------- */
 
 	bool make_thread()
 	{
@@ -68,7 +68,7 @@ struct purger_model : arenas, rl::test_suite<purger_model, THREADS> {
 		post.unlock($);
 	}
 
-	/* --- those who allocate --------------------------------------------------------------------------------------- */
+	/* --- those who allocate ----------------------------------------------------------------------------------- */
 
 	static void consulted_now(bool)
 	{
@@ -100,7 +100,7 @@ struct purger_model : arenas, rl::test_suite<purger_model, THREADS> {
 		post.unlock($);
 	}
 
-	/* --- attendance ----------------------------------------------------------------------------------------------- */
+	/* --- attendance ------------------------------------------------------------------------------------------- */
 
 	/* Time stands still: who is not woken sleeps for good. */
 	void os_wait(shared<uint32_t> *word, uint32_t value, int ms)
@@ -133,7 +133,7 @@ struct purger_model : arenas, rl::test_suite<purger_model, THREADS> {
 			wait_for_tick();
 	}
 
-	/* --- all ------------------------------------------------------------------------------------------------------ */
+	/* --- all -------------------------------------------------------------------------------------------------- */
 
 	void thread(unsigned index)
 	{

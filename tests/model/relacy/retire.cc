@@ -5,12 +5,12 @@
  * does twice: one of looking for an address in a read section by RCU, or by the reader lock where liburcu is not to be
  * had; a walk, by a pin; a visitor's look at a block that may have gone meanwhile; purging and retiring.
  *
- * By locks alone: usable arenas, unused objects, pins, the list's writers. Lock-free, and what this is about: the list's
- * readers, the words, liburcu's opening, the hints of how much is free and dirty.
+ * By locks alone: usable arenas, unused objects, pins, the list's writers. Lock-free, and what this is about: the
+ * list's readers, the words, liburcu's opening, the hints of how much is free and dirty.
  *
  * Checked: whoever found an arena reads its object and its memory as they were written, and nobody writes to them
- * meanwhile; a unit that is taken has no word, and one that is said to be clean reads as zero; no arena goes with a unit
- * out or a word set; in the end all that is mapped is listed, and counted right.
+ * meanwhile; a unit that is taken has no word, and one that is said to be clean reads as zero; no arena goes with a
+ * unit out or a word set; in the end all that is mapped is listed, and counted right.
  */
 #define THREADS 3
 #include "arenas.h"
@@ -28,7 +28,7 @@ struct retire_model : arenas, rl::test_suite<retire_model, THREADS> {
 			atomic_store(&tried, true);
 	}
 
-	/* --- lib/walk.c ----------------------------------------------------------------------------------------------- */
+	/* --- lib/walk.c ------------------------------------------------------------------------------------------- */
 
 	bool claim_hold() { return true; }
 	void claim_release() {}
@@ -48,7 +48,7 @@ struct retire_model : arenas, rl::test_suite<retire_model, THREADS> {
 
 #include "walk.c"
 
-	/* --- threads -------------------------------------------------------------------------------------------------- */
+	/* --- threads ---------------------------------------------------------------------------------------------- */
 
 	void hold(char *address)
 	{
