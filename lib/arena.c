@@ -137,22 +137,13 @@ static uint64_t mask_in(size_t word, size_t unit, size_t nunits)
 	return bits_from(from) & (to >= 64 ? ~(uint64_t)0 : ~bits_from(to));
 }
 
-/* The number of units in [unit, unit + nunits) that have their bits in a word. */
-static unsigned units_in(size_t word, size_t unit, size_t nunits)
-{
-	size_t from = unit > word * 64 ? unit : word * 64, to = unit + nunits;
-	return (unsigned)((to > word * 64 + 64 ? word * 64 + 64 : to) - from);
-}
-
 /* Take a run that is known to be free. */
 static struct arena_run take_run(struct arena_object *arena, size_t unit, size_t nunits)
 {
 	unsigned ndirty = 0;
 	for (size_t word = unit / 64; word * 64 < unit + nunits; word++) {
 		uint64_t mask = mask_in(word, unit, nunits);
-		uint64_t dirty = arena->dirty[word] & mask;
-		/* Without an instruction for it, counting bits is a call. */
-		ndirty += dirty == mask ? units_in(word, unit, nunits) : (unsigned)__builtin_popcountll(dirty);
+		ndirty += (unsigned)__builtin_popcountll(arena->dirty[word] & mask);
 		arena->free[word] &= ~mask;
 		arena->dirty[word] &= ~mask;
 	}

@@ -83,8 +83,7 @@ void cache_drop_list(struct heap *heap, unsigned szidx, const struct block *bloc
 	heap_report_misuse("double free or write after free", block, address_map_word(block));
 }
 
-/* Marks are taken off on the way and put back: a block without one was met before. The head may be just being
- * popped. */
+/* Marks are taken off on the way and put back: a block without one was met before. The head may be being popped. */
 static void check_list(struct heap *heap, unsigned szidx)
 {
 	struct block *head = heap->cache.head[szidx], *block = head;

@@ -52,8 +52,7 @@ static force_inline bool cache_push(struct cache *cache, unsigned szidx, struct 
 	return unlikely(count_down(cache, offsetof(struct cache, room), szidx));
 }
 
-/** The list of a class names `block`, which is not free: report that, and forget the list. Under the heap's lock,
- * settled. */
+/** The list of a class names `block`, which is not free: report it, forget the list. Under the heap's lock, settled. */
 cold_path void cache_drop_list(struct heap *heap, unsigned szidx, const struct block *block);
 
 /**

@@ -90,8 +90,7 @@
 #define QUARRY_CHECKS (!QUARRY_NO_CHECKS || QUARRY_HARDENED)
 /* Does a free block of the default library say by its first word that it is free? */
 #define QUARRY_MARKS (QUARRY_CHECKS && !QUARRY_HARDENED)
-/* Is what the program asks for counted exactly (counting.h)? A hardened library has no need: usable is what was
- * asked. */
+/* Is what the program asks for counted exactly (counting.h)? Hardened has no need: usable is what was asked. */
 #if !defined(QUARRY_COUNTING) || QUARRY_HARDENED
 #undef QUARRY_COUNTING
 #define QUARRY_COUNTING 0

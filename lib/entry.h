@@ -87,8 +87,7 @@ static inline void entry_recount(void *ptr, uint32_t word, size_t nbytes)
 		counting_big(ptr, nbytes + (nbytes == 0));
 }
 
-/** The span or large block at ptr has changed its size where it was, or moved with its pages: a new one to the
- * profile. */
+/** The span or large block at ptr has changed its size in place, or moved with its pages: a new one to the profile. */
 void entry_resized(void *ptr, size_t nbytes);
 
 /** An alignment rounded up to a power of two, as glibc does, and to ALIGNMENT; 0 where there is none. */

@@ -87,18 +87,22 @@ static force_inline bool is_exchange(struct cache_class *class, int32_t room)
 	return (last & (last - 1)) != 0 || class->refills < YOUNG_REFILLS;
 }
 
+/* May a block of another heap be worth keeping? Only a class that this thread allocates. */
+static force_inline bool is_allocated(const struct heap *heap, uint32_t word)
+{
+	return heap->classes[word_szidx(word)].allocates;
+}
+
 /*
- * Is a block of another heap, which is being freed, worth keeping? While this thread allocates the class and has little
- * of it, and if it is of this node. Asked once for a free, as it takes a note. Without an announcement: a visitor
- * changes these counts only while the thread is diverted.
+ * Is a block of another heap, which is being freed and whose class is_allocated, worth keeping? While this thread has
+ * little of it, and if it is of this node. Asked once for a free, as it takes a note. Without an announcement: a
+ * visitor changes these counts only while the thread is diverted.
  */
 static force_inline bool is_wanted(struct heap *heap, uint32_t word)
 {
 	unsigned szidx = word_szidx(word);
 	struct cache_class *class = &heap->classes[szidx];
 	int32_t room = heap->cache.room[szidx];
-	if (!class->allocates)
-		return false;
 	bool wanted = is_exchange(class, room) && room > (int32_t)(heap->cache.bound[szidx] / 2) &&
 	              heap_node_by_id(word_owner(word)) == heap->node;
 	class->seen_room = (int16_t)(room - wanted);
@@ -118,8 +122,7 @@ static bool comes_of_age(struct heap *heap, unsigned szidx)
 	return true;
 }
 
-/* What follows is frequent where blocks go from thread to thread: leaves of one frame at most, the rest by tail
- * calls. */
+/* What follows is frequent where blocks go from thread to thread: leaves of one frame at most, else tail calls. */
 
 static cold_path void send_list_home(unsigned szidx)
 {
@@ -137,7 +140,7 @@ static force_inline void put_locked(struct heap *heap, struct block *block, uint
 	if (QUARRY_CHECKS &&
 	    unlikely(heap->cache.head[szidx] == block || heap->outbox[cache_bucket(word_owner(word))].head == block)) {
 		free_twice(block, word);
-	} else if (!home && (word_owner(word) == heap->id || is_wanted(heap, word))) {
+	} else if (!home && (word_owner(word) == heap->id || (is_allocated(heap, word) && is_wanted(heap, word)))) {
 		if (cache_push(&heap->cache, szidx, block))
 			cache_overflow(heap, szidx);
 		else if (unlikely(word_owner(word) != heap->id && comes_of_age(heap, szidx)))
@@ -174,8 +177,6 @@ static force_inline void keep(struct block *block, uint32_t word)
 	struct heap *heap = cache_announce(szidx);
 	if (unlikely(heap == &heap_empty))
 		free_locked(block, word, false);
-	else if (QUARRY_CHECKS && !QUARRY_BLOCK_BITS && unlikely(heap->cache.head[szidx] == block))
-		free_twice(block, word);
 	else if (cache_push(&heap->cache, szidx, block))
 		entry_overflow(word);
 	else if (unlikely((!QUARRY_BLOCK_BITS || word_owner(word) != heap->id) && comes_of_age(heap, szidx)))
@@ -321,10 +322,10 @@ static __attribute__((noinline)) void free_other(void *ptr, uint32_t word)
 /* A block of another heap, whose class this thread allocates. */
 static __attribute__((noinline)) void keep_or_post(struct block *block, uint32_t word, struct heap *heap)
 {
-	if (is_wanted(heap, word))
-		keep(block, word);
-	else if (QUARRY_CHECKS && unlikely(heap->cache.head[word_szidx(word)] == block)) /* kept the first time */
+	if (QUARRY_CHECKS && !QUARRY_BLOCK_BITS && unlikely(heap->cache.head[word_szidx(word)] == block))
 		free_twice(block, word);
+	else if (is_wanted(heap, word))
+		keep(block, word);
 	else
 		post(block, word);
 }
@@ -334,7 +335,7 @@ static force_inline void pass_on(struct block *block, uint32_t word, struct heap
 {
 	if (QUARRY_BLOCK_BITS && likely(word_owner(word) == heap->id))
 		keep(block, word);
-	else if (heap->classes[word_szidx(word)].allocates)
+	else if (is_allocated(heap, word))
 		keep_or_post(block, word, heap);
 	else
 		post(block, word);

@@ -18,8 +18,7 @@ static struct arena_object *arena_of(const void *address)
 	return arena_at(arena_base(address));
 }
 
-/* Nothing is closed in the arena from now on, but for what another thread is about to close: who takes that opens
- * it. */
+/* Nothing is closed in the arena from now on, but what another thread is about to close: who takes that opens it. */
 static bool open_all(struct arena_object *arena)
 {
 	atomic_store_explicit(&arena->opened, true, relaxed);

@@ -6,10 +6,10 @@
  * A fenced arena is closed (PROT_NONE) behind its head but for the runs that are taken. A run is opened when it is
  * taken and closed when it is put back, and the unit behind it is taken with it and stays closed. So the memory before
  * and behind every run is closed, and so is all that is free; the head, with all pool headers, has a closed unit behind
- * it and, where another arena lies below, a closed unit before it. The kernel limits the number of mappings, and each
- * open run costs two: beyond FENCE_MOST_RUNS, or where the kernel refuses, an arena is opened as a whole and for good.
- * Where address space is limited there are no fences. Locking: none of its own. Opening and closing are system calls
- * under the lock of the heap that needs a pool.
+ * it and, where another arena lies below, a closed unit before it.
+ * The kernel limits the number of mappings, and each open run costs two: beyond FENCE_MOST_RUNS, or where the kernel
+ * refuses, an arena is opened as a whole and for good. Where address space is limited there are no fences.
+ * Locking: none of its own. Opening and closing are system calls under the lock of the heap that needs a pool.
  */
 #ifndef QUARRY_FENCE_H
 #define QUARRY_FENCE_H

@@ -8,9 +8,10 @@
  *     span, large        | requested bytes | canaries ... guard pages   the size stands in Quarry's records
  *
  * Owns the secrets: random, drawn before the first block, never shown. Links, marks, seals and canaries depend on them
- * and on the address, so that what is read in one place is of no use in another. Invariants: a block that is out of a
- * pool and not with the program (cache, quarantine, inbox) is zero behind its link. Locking: none; the secrets are
- * constant once there is a block. A block's bytes belong to whoever has it in hand.
+ * and on the address, so that what is read in one place is of no use in another.
+ * Invariants: a block that is out of a pool and not with the program (cache, quarantine, inbox) is zero behind its
+ * link.
+ * Locking: none; the secrets are constant once there is a block. A block's bytes belong to whoever has it in hand.
  */
 #ifndef QUARRY_HARDEN_H
 #define QUARRY_HARDEN_H

@@ -101,7 +101,7 @@ struct heap {
 	struct heap *nextparked;   /* under the registry lock */
 	struct heap *_Atomic nextrecord; /* in order of making; written under the registry lock, read anywhere */
 	unsigned node;             /* constant */
-	uint32_t tid;              /* the kernel's number of the attached thread; read without the lock, too, as a hint */
+	uint32_t tid;              /* the kernel's number of the attached thread; without the lock a hint */
 
 	/* written by other threads */
 	_Alignas(FALSE_SHARING_RANGE) struct lock lock;
@@ -210,8 +210,7 @@ static inline size_t heap_out_of_own(const struct heap *heap)
 /** Report a misuse of the block, whose word is given, with all that is known of it: report.h. Any lock may be held. */
 cold_path void heap_report_misuse(const char *what, const void *ptr, uint32_t word);
 
-/** Is what a list names, and whose word was read, a free block? So that a link which was written over is not
- * followed. */
+/** Is what a list names, and whose word was read, a free block? So no link that was written over is followed. */
 static force_inline bool heap_is_free_block(const struct block *block, uint32_t word)
 {
 	return !QUARRY_MARKS || (word_is_pool(word) && (uintptr_t)block % ALIGNMENT == 0 && block_is_free(block));

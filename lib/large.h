@@ -7,8 +7,8 @@
  * live, kept, spare or in hand (of the one thread that maps, moves or unmaps it). Kept blocks have no word and stand
  * in a list by address.
  * Hardened, a block lies between closed addresses, its good size ends with a page, nothing is kept for reuse, and a
- * freed block's addresses wait, closed, before they are unmapped. Locking: one lock of rank META for records and the
- * kept list; no system call under it.
+ * freed block's addresses wait, closed, before they are unmapped.
+ * Locking: one lock of rank META for records and the kept list; no system call under it.
  */
 #ifndef QUARRY_LARGE_H
 #define QUARRY_LARGE_H

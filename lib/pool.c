@@ -33,8 +33,7 @@ struct pool_header *pool_init(char *start, unsigned szidx, bool zeroed)
 	const struct size_class *class = &size_classes[szidx];
 	pool->freeblock = NULL;
 	pool->nextoffset = 0;
-	/* maxnextoffset: a walk may read it, as the size of the span that was here before, and then look at the
-	 * word. */
+	/* maxnextoffset: a walk may read it, as the size of a span that was here, and then look at the word. */
 	atomic_store_explicit(&pool->nbytes, (class->capacity - 1u) * class->nbytes, relaxed);
 	pool->count = 0;
 	pool->capacity = class->capacity;

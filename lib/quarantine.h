@@ -7,10 +7,10 @@
  * Owns a list of places per heap. While there is room a block that comes in takes the next place; then that of a block
  * which was chosen by chance, and leaves. Room is the heap's share of options.quarantine_kib.
  * Invariants: a block here counts as out in its pool, and may be another heap's. The places below n have a block, or
- * NULL where a visitor took it. Locking: as for the lists of the cache (claim.h). The attached thread alone puts a
- * block in, which writes one place and one of `chosen` and `n`, in this order, so that a visitor who knows both from
- * after its first barrier knows which two places are in doubt: the one that is chosen, and those from n on. All else is
- * done under the heap's lock at rest.
+ * NULL where a visitor took it.
+ * Locking: as for the lists of the cache (claim.h). The attached thread alone puts a block in, which writes one place
+ * and one of `chosen` and `n`, in this order, so that a visitor who knows both from after its first barrier knows which
+ * two places are in doubt: the one that is chosen, and those from n on. All else is done under the heap's lock at rest.
  */
 #ifndef QUARRY_QUARANTINE_H
 #define QUARRY_QUARANTINE_H

@@ -38,8 +38,7 @@ static struct heap *take_forwarded(struct heap *heap)
 	return forwarded;
 }
 
-/* Has its thread refilled no list since the inbox was emptied in its place last? Then what came home is no use to
- * it. */
+/* Has its thread refilled no list since the inbox was emptied in its place last? Then that was no use to it. */
 static bool is_dormant(struct heap *owner)
 {
 	uint64_t refills = atomic_load_explicit(&owner->counters.refills, relaxed), before = owner->refills_seen;
@@ -126,8 +125,7 @@ static void count_sorted(struct heap *heap, unsigned n, size_t nbytes)
 	atomic_store_explicit(&heap->counters.remote_frees, sum, relaxed);
 }
 
-/* Blocks that were made one after the other often come home so: what was found for the first holds for its
- * neighbours. */
+/* Blocks that were made in a row often come home so: what was found for the first holds for its neighbours. */
 static unsigned drain_some(struct heap *heap, unsigned most)
 {
 	size_t nbytes = 0;
